@@ -1,0 +1,1 @@
+"""What can answer: the declared models, the replicas that serve them, and what each has in flight."""

@@ -1,0 +1,36 @@
+"""The declared models and the names they go by. A name that is not here is answered 404, never routed."""
+
+import difflib
+from collections.abc import Iterable
+
+from headrace.config.schema import Model
+from headrace.errors import ModelNotFound
+
+
+class Catalogue:
+    """Names and aliases to models; fixed once built."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self.models = tuple(models)
+        self._by_name = {
+            name: model for model in self.models for name in (model.name, *model.aliases)
+        }
+        self._only = self.models[0].name if len(self.models) == 1 else None
+
+    def resolve(self, asked: str | None) -> Model:
+        """
+        The model behind a name or alias; the only model there is when the client named none.
+
+        Raises:
+            ModelNotFound: nothing goes by that name; the message names the closest ones.
+
+        """
+        model = self._by_name.get(asked or self._only or "")
+        if model is not None:
+            return model
+        if not asked:
+            raise ModelNotFound("The request names no `model`.", param="model")
+        close = difflib.get_close_matches(asked[:256], self._by_name, n=3, cutoff=0.5)
+        known = close or sorted(self._by_name)[:5]
+        hint = f" Did you mean {' or '.join(f'`{name}`' for name in known)}?" if known else ""
+        raise ModelNotFound(f"The model `{asked[:256]}` does not exist.{hint}", param="model")

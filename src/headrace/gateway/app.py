@@ -1,0 +1,276 @@
+"""
+The composition root: builds every object once, listens, hands requests to the pipeline, drains.
+
+Nothing else in the gateway calls a collaborator's constructor.
+"""
+
+import asyncio
+import errno
+import itertools
+import os
+import re
+import socket
+import time
+from collections import deque
+from urllib.parse import unquote
+
+from headrace import __version__
+from headrace.config.schema import Config, Model
+from headrace.errors import ApiError, Overloaded, StartError
+from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.registry import Fleet
+from headrace.gateway import answers, local, routes
+from headrace.gateway.client import Client
+from headrace.gateway.clocks import Watchdog, now
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.pipeline import Pipeline
+from headrace.gateway.request import Budget, Request
+from headrace.telemetry.metrics import Gauges, Metrics
+from headrace.telemetry.records import Record
+from headrace.telemetry.writer import Writer
+
+BACKLOG = 4096
+RECORDS = 1000
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+
+
+class Gateway:
+    """One gateway process. ``start``, then ``stop``; requests arrive through ``inspect`` and ``handle``."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.limits = config.server
+        self.budget = Budget(config.server.max_inflight_bytes)
+        self.catalogue = Catalogue(config.models or _served(config))
+        self.fleet = Fleet(
+            [model.name for model in self.catalogue.models], config.timeouts.connect_s
+        )
+        self.pipeline = Pipeline(config, self.catalogue, self.fleet)
+        self.records: deque[Record] = deque(maxlen=RECORDS)
+        self.clients: set[Client] = set()
+        self.draining = False
+        self.port = config.server.port
+        self._active: set[Exchange] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._created = int(time.time())
+        self._ids = itertools.count()
+        self._id_prefix = f"req_{os.urandom(8).hex()}"
+        self.metrics = Metrics([*self.fleet.groups], [endpoint.path for endpoint in routes.ALL])
+        self.metrics.version(__version__)
+        self.metrics.watch(self._gauges)
+        log = config.logging
+        self.log = Writer(
+            self.metrics, requests=log.requests, console=log.format == "console", file=log.file
+        )
+        for backend in config.backends:
+            self.fleet.add(backend)
+
+    # --- life ------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach it."""
+        host = self.config.server.host
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
+            host, f"[{host}]" if ":" in host else host
+        )  # noqa: S104
+        return f"http://{shown}:{self.port}"
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Request bytes held in memory."""
+        return self.budget.used
+
+    async def start(self) -> None:
+        """
+        Listen.
+
+        Raises:
+            StartError: the address cannot be listened on, or the log file cannot be opened.
+
+        """
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self.watchdog = Watchdog(loop, self.fleet.sweep)
+        host, port = self.config.server.host, self.config.server.port
+        try:
+            self._server = await loop.create_server(
+                lambda: Client(loop, self), sock=_listen(host, port)
+            )
+            self.log.start()
+        except OSError as error:
+            await self._close_listener()
+            raise StartError(_why(error, host, port, str(self.config.logging.file))) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.watchdog.start()
+        self.log.event(
+            "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
+        )
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Fail readiness, stop listening, let running requests finish for ``drain_s``, end the rest."""
+        server = self.config.server
+        self.draining = True
+        self.log.event("gateway_draining", running=len(self._active))
+        if server.drain_grace_s and drain_s is None:
+            await asyncio.sleep(server.drain_grace_s)
+        await self._close_listener()
+        for client in tuple(self.clients):
+            client.close_when_idle()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=server.drain_s if drain_s is None else drain_s)
+        for exchange in tuple(self._active):
+            exchange.interrupt(
+                Overloaded("The gateway is shutting down.", outcome="rejected_draining")
+            )
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        for client in tuple(self.clients):
+            client.close_when_idle()
+        await asyncio.sleep(0)
+        self.watchdog.stop()
+        self.fleet.close()
+        for client in tuple(self.clients):
+            client.cut()
+        await asyncio.sleep(0)
+        self.log.event("gateway_stopped")
+        await self._loop.run_in_executor(None, self.log.stop)
+
+    async def _close_listener(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    # --- requests (client.Handler) ---------------------------------------------------------
+
+    def inspect(self, request: Request) -> None:
+        """Refuse what has no endpoint before its body is read (``Handler``)."""
+        routes.find(request.method, _path(request.target))
+
+    def handle(self, request: Request, client: Client) -> None:
+        """Answer a whole request (``Handler``)."""
+        path = _path(request.target)
+        endpoint = routes.find(request.method, path)
+        if endpoint.kind == "local":
+            self._local(endpoint, path, request, client)
+            return
+        exchange = Exchange(request, client, endpoint, self._request_id(request), self)
+        exchange.started_at = now()
+        self._active.add(exchange)
+        self.watchdog.watch(exchange)
+        client.listen(exchange)
+        task = exchange.task = self._loop.create_task(self.pipeline.run(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def refuse(self, request: Request, client: Client, error: ApiError) -> None:
+        """Answer a request with an error before it became one (``Handler``)."""
+        headers = answers.error_headers(error) + answers.request_id(self._request_id(request))
+        body = answers.error_body(error, routes.dialect(_path(request.target)))
+        request.drop()
+        client.answer(error.status, headers, body)
+
+    def settled(self, exchange: Exchange, record: Record) -> None:
+        """A request has ended (``Settler``)."""
+        self._active.discard(exchange)
+        self.watchdog.forget(exchange)
+        self.records.append(record)
+        self.log.record(record)
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _local(
+        self, endpoint: routes.Endpoint, path: str, request: Request, client: Client
+    ) -> None:
+        headers = answers.JSON + answers.request_id(self._request_id(request))
+        request.drop()
+        if endpoint.path == "/metrics":
+            task = self._loop.create_task(
+                self._scrape(client, answers.request_id(self._request_id(request)))
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif endpoint.path == "/health":
+            client.answer(200, headers, b'{"status":"ok"}')
+        elif endpoint.path == "/ready":
+            status, body = local.ready(self.fleet, draining=self.draining)
+            retry = b"retry-after: 1\r\n" if status == 503 else b""
+            client.answer(status, headers + retry, body)
+        elif endpoint.path == "/v1/models":
+            client.answer(200, headers, local.models(self.catalogue, self._created))
+        else:
+            try:
+                name = unquote(path.removeprefix("/v1/models/"))
+                client.answer(200, headers, local.model(self.catalogue, name, self._created))
+            except ApiError as error:
+                self.refuse(request, client, error)
+
+    async def _scrape(self, client: Client, headers: bytes) -> None:
+        body = await self._loop.run_in_executor(None, self.metrics.render)
+        client.answer(200, answers.TEXT + headers, body)
+
+    def _gauges(self) -> Gauges:
+        replicas = tuple(self.fleet.replicas.values())
+        requests = {replica.name: float(replica.inflight_requests) for replica in replicas}
+        tokens = {replica.name: float(replica.inflight_tokens) for replica in replicas}
+        groups = {model: float(len(group.replicas)) for model, group in self.fleet.groups.items()}
+        return {
+            "headrace_replica_inflight_requests": ("Requests at a replica.", "replica", requests),
+            "headrace_replica_inflight_tokens": (
+                "Estimated tokens at a replica.",
+                "replica",
+                tokens,
+            ),
+            "headrace_model_replicas": ("Replicas that serve a model.", "model", groups),
+            "headrace_client_connections": (
+                "Open client connections.",
+                "",
+                {"": float(len(self.clients))},
+            ),
+            "headrace_inflight_bytes": (
+                "Request bytes held in memory.",
+                "",
+                {"": float(self.budget.used)},
+            ),
+        }
+
+    def _request_id(self, request: Request) -> str:
+        given = request.headers.get(b"x-request-id")
+        if given is not None and _SAFE_ID.fullmatch(given):
+            return given.decode("ascii")
+        return f"{self._id_prefix}{next(self._ids):08x}"
+
+
+def _path(target: bytes) -> str:
+    return target.split(b"?", 1)[0].decode("latin-1")
+
+
+def _served(config: Config) -> list[Model]:
+    """The catalogue when none is declared: what the backends serve."""
+    names = {name: None for backend in config.backends for name in backend.serves}
+    return [Model(name=name) for name in names]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _why(error: OSError, host: str, port: int, file: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is in use; stop that program or choose another port."
+    if error.errno in {errno.EACCES, errno.EADDRNOTAVAIL} or isinstance(error, socket.gaierror):
+        return f"Cannot listen on {host}:{port}: {error.strerror}."
+    return f"Cannot open the log file {file}: {error.strerror}."

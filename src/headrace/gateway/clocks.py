@@ -1,0 +1,56 @@
+"""
+One ticking clock for all deadlines, so that a request pays an attribute and not a timer.
+
+A timer per clock per request costs several microseconds; looking at every deadline five times a
+second costs less than 0.1 µs for each of them. The price is that a deadline is late by up to one tick.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+TICK_S = 0.1
+NEVER = math.inf
+
+# Not the event loop's clock: uvloop's advances in whole milliseconds.
+now = time.monotonic
+
+
+class Watched(Protocol):
+    """Something with a deadline on the clock ``now`` (s). ``expire`` may set a later one."""
+
+    deadline: float
+
+    def expire(self, now: float) -> None: ...
+
+
+class Watchdog:
+    """Calls ``expire`` on what is past its deadline, and some sweeps on every tick."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *sweeps: Callable[[float], None]) -> None:
+        self._loop = loop
+        self._sweeps = sweeps
+        self._watched: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.watch = self._watched.add
+        self.forget = self._watched.discard
+
+    def start(self) -> None:
+        """Tick from now on."""
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        moment = now()
+        for late in [watched for watched in self._watched if watched.deadline < moment]:
+            late.expire(moment)
+        for sweep in self._sweeps:
+            sweep(moment)
+        self._timer = self._loop.call_later(TICK_S, self._tick)

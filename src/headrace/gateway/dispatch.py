@@ -1,0 +1,165 @@
+"""
+From a decision to the first byte of an answer: the only place that tries again.
+
+A request may be sent again only while the client has seen nothing, only to another replica, only for
+failures that are the replica's, and only within attempts, the total clock and a retry budget.
+"""
+
+import asyncio
+import itertools
+
+from headrace.config.schema import Retries, Timeouts
+from headrace.errors import NoReplica, UpstreamFailed
+from headrace.fleet.registry import Fleet, Group, Replica
+from headrace.gateway.clocks import now
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.headers import forwarded
+from headrace.gateway.scan import rename_model
+from headrace.routing.router import Stickiness, choose, without
+from headrace.upstream.connection import Broken, Reply
+
+# What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
+# clients often allow far more than models write, so the allowance itself would mislead.
+EXPECTED_OUTPUT = 256
+# How long a client should wait when nothing was ready within the queue clock.
+RETRY_AFTER_S = 5
+
+
+class RetryBudget:
+    """
+    Retries as a share of requests, so that a sick fleet is not buried under them.
+
+    Each request deposits ``share``, each retry takes 1; the account never holds more than
+    ``reserve``, with which it starts (the scheme of Finagle's RetryBudget).
+    """
+
+    def __init__(self, share: float, reserve: int) -> None:
+        self._share = share
+        self._reserve = float(reserve)
+        self._balance = float(reserve)
+
+    def deposit(self) -> None:
+        """Count a request."""
+        self._balance = min(self._balance + self._share, max(self._reserve, 1.0))
+
+    def withdraw(self) -> bool:
+        """Take one retry, if there is one."""
+        if self._balance < 1:
+            return False
+        self._balance -= 1
+        return True
+
+
+class Dispatcher:
+    """Sends requests to replicas until one begins to answer."""
+
+    def __init__(
+        self, fleet: Fleet, retries: Retries, timeouts: Timeouts, sticky: Stickiness
+    ) -> None:
+        self._fleet = fleet
+        self._attempts = retries.attempts
+        self._statuses = retries.statuses
+        self._timeouts = timeouts
+        self._budget = RetryBudget(retries.budget, retries.budget_min)
+        self._sticky = sticky
+        self._turns = itertools.count()
+
+    async def first_byte(self, exchange: Exchange, body: bytes) -> Reply:
+        """
+        The beginning of an answer, from the first replica that gives one worth passing on.
+
+        Raises:
+            NoReplica: the model had no replica for as long as the queue clock allows.
+            UpstreamFailed: the replicas that were tried could not be reached or broke.
+
+        """
+        self._budget.deposit()
+        tried: list[str] = []
+        while True:
+            replica = await self._choose(exchange, tried)
+            tried.append(replica.name)
+            exchange.attempts += 1
+            exchange.replica = replica
+            exchange.lease = replica.lease(_cost(exchange))
+            if exchange.facts.stream:
+                exchange.wait("first_byte", now() + self._timeouts.first_byte_s)
+            else:
+                exchange.wait("total", exchange.total_at)
+            try:
+                reply = await replica.pool.send(*_request(exchange, replica, body))
+            except Broken as broken:
+                if not self._may_retry(exchange, tried):
+                    raise UpstreamFailed(
+                        f"The replica failed before its answer began: {broken.reason}."
+                    ) from None
+                exchange.let_go()
+                continue
+            exchange.connection = reply.connection
+            if reply.status not in self._statuses or not self._may_retry(exchange, tried):
+                return reply
+            exchange.let_go()
+
+    async def _choose(self, exchange: Exchange, tried: list[str]) -> Replica:
+        group = self._fleet.groups[exchange.served]
+        if not group.replicas:
+            await self._hold(exchange, group)
+        names, loads = group.names, group.loads
+        if tried:
+            names, loads = without(tried, names, loads)
+            if not names:  # the others left while one was tried
+                names, loads = group.names, group.loads
+        holder = self._sticky.recall(exchange.facts.sticky) if exchange.facts.sticky else None
+        replica = holder.replica if holder is not None else None
+        decision = choose(names, loads, next(self._turns), replica)
+        exchange.reason = decision.reason
+        return self._fleet.replicas[names[decision.index]]
+
+    async def _hold(self, exchange: Exchange, group: Group) -> None:
+        """
+        Wait for a replica of a declared model that has none.
+
+        Raises:
+            NoReplica: none came within the queue clock.
+
+        """
+        try:
+            async with asyncio.timeout(self._timeouts.queue_s):
+                await group.ready()
+        except TimeoutError:
+            waited = f"{self._timeouts.queue_s:g} s"
+            message = f"No replica of `{exchange.served}` became ready within {waited}."
+            raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
+
+    def _may_retry(self, exchange: Exchange, tried: list[str]) -> bool:
+        """Whether another replica may be tried: the replica that holds a stored response has no other."""
+        if exchange.facts.sticky and self._sticky.recall(exchange.facts.sticky):
+            return False
+        others = set(self._fleet.groups[exchange.served].names) - set(tried)
+        return len(tried) < self._attempts and bool(others) and self._budget.withdraw()
+
+
+def _cost(exchange: Exchange) -> int:
+    facts = exchange.facts
+    output = min(facts.max_tokens, EXPECTED_OUTPUT) if facts.max_tokens else EXPECTED_OUTPUT
+    return facts.prompt_tokens + output
+
+
+def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """The head and the body to send: the engine's own name for the model, and none of the client's secrets."""
+    request = exchange.request
+    facts = exchange.facts
+    upstream = replica.serves[exchange.served]
+    if exchange.endpoint.kind == "json" and upstream != facts.model:
+        body = rename_model(body, facts.model or None, upstream)
+    elif exchange.span is not None:
+        start, end = exchange.span
+        body = b"".join((body[:start], upstream.encode(), body[end:]))
+    head = b"%b %b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        request.method.encode("ascii"),
+        request.target,
+        replica.head,
+        forwarded(request.headers),
+        exchange.request_id.encode("ascii"),
+        len(body),
+    )
+    return head, (body,)

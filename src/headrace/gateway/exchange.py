@@ -1,0 +1,220 @@
+"""
+One request on its journey: what is known of it, its clock, and the settling that happens exactly once.
+
+Whatever ends a request (answer, error, disconnect, time-out, shutdown) ends in ``settle``, which
+never awaits: leases, connections and bytes are given back in the same turn of the event loop.
+"""
+
+import asyncio
+import time
+from array import array
+from typing import Protocol
+
+from headrace.errors import ApiError, TimedOut
+from headrace.fleet.registry import Lease, Replica
+from headrace.gateway.client import Client
+from headrace.gateway import clocks
+from headrace.gateway.clocks import NEVER
+from headrace.gateway.request import Request
+from headrace.gateway.routes import Endpoint
+from headrace.telemetry.records import Record
+from headrace.types import RequestFacts, Usage
+from headrace.upstream.connection import Connection
+
+# Pauses between chunks that are kept for percentiles: 4 bytes each, the latest win.
+MAX_GAPS = 8192
+
+NO_FACTS = RequestFacts(model="", endpoint="", stream=False, prompt_tokens=0)
+
+
+class Gone(Exception):
+    """The client hung up; there is nobody to answer."""
+
+
+class Settler(Protocol):
+    """Who must hear that a request has ended."""
+
+    def settled(self, exchange: "Exchange", record: Record) -> None: ...
+
+
+class Exchange:
+    """Mutable, owned by one task; the watchdog and the client may interrupt it."""
+
+    __slots__ = (
+        "attempts", "bytes_in", "bytes_out", "cause", "client", "clock", "connection", "deadline", "endpoint",
+        "error", "events", "facts", "first_at", "gaps", "last_at", "lease", "outcome", "reason", "replica",
+        "request", "request_id", "served", "settler", "span", "started_at", "status", "streaming",
+        "task", "total_at", "usage", "_began", "_chunk_s", "_gap_at", "_settled",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: Request,
+        client: Client,
+        endpoint: Endpoint,
+        request_id: str,
+        settler: Settler,
+    ) -> None:
+        self.request = request
+        self.client = client
+        self.endpoint = endpoint
+        self.request_id = request_id
+        self.settler = settler
+        self.facts = NO_FACTS
+        self.served = ""  # the declared model's name
+        self.span: tuple[int, int] | None = None  # where a form's `model` stands
+        self.bytes_in = request.size
+        self.bytes_out = 0
+        self.attempts = 0
+        self.replica: Replica | None = None
+        self.lease: Lease | None = None
+        self.connection: Connection | None = None
+        self.reason = ""
+        self.status = 0
+        self.outcome = "client_gone"
+        self.error = ""
+        self.usage: Usage | None = None
+        self.events = 0
+        self.gaps: array[float] = array("f")
+        self.started_at = 0.0
+        self.first_at = 0.0
+        self.last_at = 0.0
+        self.total_at = NEVER
+        self.deadline = NEVER
+        self.clock = "total"
+        self.streaming = False
+        self.cause: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._chunk_s = NEVER
+        self._gap_at = 0
+        self._began = False
+        self._settled = False
+
+    # --- the clocks -----------------------------------------------------------------------
+
+    def begin(self, now: float, total_s: float) -> None:
+        """The task runs: from here on its own ``finally`` settles."""
+        self._began = True
+        self.total_at = self.deadline = self.started_at + total_s
+        self.last_at = now
+
+    def wait(self, clock: str, until: float) -> None:
+        """Run another clock until ``until``, or the total one if that is sooner."""
+        if until < self.total_at:
+            self.clock, self.deadline = clock, until
+        else:
+            self.clock, self.deadline = "total", self.total_at
+
+    def stream(self, now: float, chunk_s: float) -> None:
+        """The first byte is there: from now on each chunk has its own time to come."""
+        self.first_at = self.last_at = now
+        self.streaming = True
+        self._chunk_s = chunk_s
+        self.wait("chunk", now + chunk_s)
+
+    def chunk(self, now: float) -> None:
+        """A chunk came. On the hot path of every stream: keep it small."""
+        gap = (now - self.last_at) * 1000
+        self.last_at = now
+        if len(self.gaps) < MAX_GAPS:
+            self.gaps.append(gap)
+        else:
+            self.gaps[self._gap_at] = gap
+            self._gap_at = (self._gap_at + 1) % MAX_GAPS
+
+    def expire(self, now: float) -> None:
+        """The watchdog saw the deadline pass; a chunk may have come since it was set."""
+        if self.streaming and self.clock == "chunk" and self.last_at + self._chunk_s > now:
+            self.wait("chunk", self.last_at + self._chunk_s)
+            return
+        self.deadline = NEVER
+        waited = now - (self.last_at if self.streaming else self.started_at)
+        what = _CLOCKS[self.clock]
+        message = f"{what} within {waited:.0f} s ({self.clock} time-out)."
+        self.interrupt(TimedOut(message, outcome=f"timed_out_{self.clock}"))
+
+    # --- ends -----------------------------------------------------------------------------
+
+    def interrupt(self, cause: Exception) -> None:
+        """End the request for this cause, in whatever phase it is."""
+        if self._settled or self.cause is not None:
+            return
+        self.cause = cause
+        if self.task is not None:
+            self.task.cancel()
+        if not self._began:
+            self.settle()  # a task that is cancelled before its first step never runs its finally
+
+    def gone(self) -> None:
+        """The client hung up (``Listener``)."""
+        self.interrupt(Gone())
+
+    def pause(self) -> None:
+        """The client does not keep up (``Listener``)."""
+        if self.connection is not None and self.streaming:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """The client has caught up (``Listener``)."""
+        if self.connection is not None and self.streaming:
+            self.connection.resume()
+
+    def failed(self, error: ApiError) -> None:
+        """Remember how it failed, for the record."""
+        self.outcome = error.outcome
+        self.error = error.message
+
+    def let_go(self) -> None:
+        """Give back the lease and the connection; a finished one is pooled, any other closed."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.release()
+
+    def settle(self) -> None:
+        """End the request: give everything back and write its record. Only the first call counts."""
+        if self._settled:
+            return
+        self._settled = True
+        self.deadline = NEVER
+        self.let_go()
+        self.request.drop()
+        self.settler.settled(self, self._record())
+
+    def _record(self) -> Record:
+        moment = clocks.now()
+        estimated = self.usage is None and self.attempts > 0
+        usage = self.usage or Usage(self.facts.prompt_tokens, max(0, self.events - 1))
+        return Record(
+            at=time.time(),
+            request_id=self.request_id,
+            endpoint=self.endpoint.path,
+            model=self.facts.model,
+            served=self.served,
+            replica=self.replica.name if self.replica is not None else "",
+            reason=self.reason,
+            stream=self.facts.stream,
+            attempts=self.attempts,
+            status=self.status,
+            outcome=self.outcome,
+            error=self.error,
+            total_ms=(moment - self.started_at) * 1000,
+            ttft_ms=(self.first_at - self.started_at) * 1000 if self.first_at else None,
+            tokens_in=usage.prompt,
+            tokens_out=usage.completion,
+            tokens_cached=usage.cached,
+            estimated=estimated,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            gaps=self.gaps,
+        )
+
+
+_CLOCKS = {
+    "queue": "No replica became ready",
+    "first_byte": "The replica sent no first byte",
+    "chunk": "The replica sent no further chunk",
+    "total": "The request was not finished",
+}

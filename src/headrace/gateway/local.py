@@ -1,0 +1,56 @@
+"""The endpoints that the gateway answers itself: the catalogue, liveness, readiness, metrics."""
+
+from headrace.config.schema import Model
+from headrace.errors import ModelNotFound
+from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.registry import Fleet
+from headrace.gateway.answers import encode
+
+
+def models(catalogue: Catalogue, created: int) -> bytes:
+    """``GET /v1/models``: what is declared, aliases too, whether or not a replica serves it now."""
+    data = [
+        _model(model, name, created)
+        for model in catalogue.models
+        for name in (model.name, *model.aliases)
+    ]
+    return encode({"object": "list", "data": data})
+
+
+def model(catalogue: Catalogue, name: str, created: int) -> bytes:
+    """
+    ``GET /v1/models/{model}``.
+
+    Raises:
+        ModelNotFound: it is not declared.
+
+    """
+    if not name:
+        raise ModelNotFound("The request names no model.")
+    return encode(_model(catalogue.resolve(name), name, created))
+
+
+def ready(fleet: Fleet, *, draining: bool) -> tuple[int, bytes]:
+    """
+    ``GET /ready``: status and body. Not ready while draining.
+
+    A declared model without replicas does not make the gateway unready: its requests are held, and
+    a gateway taken out of rotation could not hold them.
+    """
+    replicas = {model: len(group.replicas) for model, group in fleet.groups.items()}
+    status = "draining" if draining else "ready"
+    return 503 if draining else 200, encode({"status": status, "replicas": replicas})
+
+
+def _model(model: Model, name: str, created: int) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "headrace",
+        "root": model.name,
+        "parent": None,
+    }
+    if model.context_length is not None:
+        entry["max_model_len"] = model.context_length
+    return entry

@@ -1,0 +1,119 @@
+"""
+The journey of a request, top to bottom: read → route and dispatch → relay → settle.
+
+Start reading the gateway here. Each step is one call into the module that owns it; whatever raises on
+the way ends in one ``except``, and ``settle`` runs exactly once however the journey ends.
+"""
+
+import asyncio
+
+from headrace.config.schema import Config
+from headrace.errors import ApiError, UnknownResponse
+from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.registry import Fleet
+from headrace.gateway import answers, scan
+from headrace.gateway.clocks import now
+from headrace.gateway.dispatch import Dispatcher
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.media import MediaGate
+from headrace.gateway.relay import Relay
+from headrace.routing.router import Stickiness
+from headrace.types import RequestFacts
+
+
+class Pipeline:
+    """What the steps need, held once."""
+
+    def __init__(self, config: Config, catalogue: Catalogue, fleet: Fleet) -> None:
+        self._catalogue = catalogue
+        self._timeouts = config.timeouts
+        self._sticky = Stickiness()
+        self._dispatcher = Dispatcher(fleet, config.retries, config.timeouts, self._sticky)
+        self._media = MediaGate(config.media.allowed_hosts)
+
+    async def run(self, exchange: Exchange) -> None:
+        """Carry one request from its body to the last byte of its answer."""
+        exchange.begin(now(), self._timeouts.total_s)
+        relay: Relay | None = None
+        try:
+            body, asks_usage = self._read(exchange)
+            reply = await self._dispatcher.first_byte(exchange, body)
+            relay = Relay(exchange, reply, strip_usage=asks_usage, sticky=self._sticky)
+            del body
+            await relay.run(self._timeouts.chunk_s)
+        except ApiError as error:
+            _end(exchange, relay, error)
+        except asyncio.CancelledError:
+            if exchange.cause is None:
+                raise
+            if isinstance(exchange.cause, ApiError):
+                _end(exchange, relay, exchange.cause)
+        finally:
+            exchange.settle()
+
+    def _read(self, exchange: Exchange) -> tuple[bytes, bool]:
+        """The body to send, and whether usage was asked for on the client's behalf; fills in the facts."""
+        request, endpoint = exchange.request, exchange.endpoint
+        body = request.body()
+        if endpoint.kind == "json":
+            return self._read_json(exchange, body)
+        if endpoint.kind == "multipart":
+            content_type = request.headers.get(b"content-type", b"")
+            model, exchange.span = scan.read_form(body, content_type)
+            self._facts(exchange, model, scan.Body(), len(body) // scan.BYTES_PER_TOKEN)
+        else:
+            self._read_stored(exchange)
+        return body, False
+
+    def _read_json(self, exchange: Exchange, body: bytes) -> tuple[bytes, bool]:
+        fields = scan.read(body)
+        self._media.check(body)
+        self._facts(exchange, fields.model, fields, scan.tokens(body))
+        options = fields.stream_options
+        asked = options is not None and options.include_usage is not None
+        if exchange.endpoint.usage_option and exchange.facts.stream and not asked:
+            return scan.ask_for_usage(body, options), True
+        return body, False
+
+    def _read_stored(self, exchange: Exchange) -> None:
+        """
+        A stored response is where it was made; its id says where.
+
+        Raises:
+            UnknownResponse: this gateway has not seen the id, and more than one model could hold it.
+
+        """
+        key = exchange.request.target.split(b"?")[0].split(b"/")[3].decode("latin-1")
+        holder = self._sticky.recall(key)
+        if holder is None and len(self._catalogue.models) > 1:
+            raise UnknownResponse(f"No replica is known to hold the response {key[:100]}.")
+        self._facts(
+            exchange,
+            holder.model if holder is not None else None,
+            scan.Body(previous_response_id=key),
+            0,
+        )
+
+    def _facts(self, exchange: Exchange, asked: str | None, fields: scan.Body, tokens: int) -> None:
+        exchange.served = self._catalogue.resolve(asked).name
+        exchange.facts = RequestFacts(
+            model=asked or "",
+            endpoint=exchange.endpoint.path,
+            stream=bool(fields.stream),
+            prompt_tokens=tokens,
+            max_tokens=fields.limit,
+            sticky=fields.continues,
+        )
+
+
+def _end(exchange: Exchange, relay: Relay | None, error: ApiError) -> None:
+    """Answer with an error: as a status while nothing was sent, inside the answer afterwards."""
+    if relay is not None:
+        relay.stop(error)
+        return
+    exchange.failed(error)
+    exchange.status = error.status
+    exchange.settle()
+    headers = answers.error_headers(error) + answers.request_id(exchange.request_id)
+    body = answers.error_body(error, exchange.endpoint.dialect)
+    exchange.client.answer(error.status, headers, body)

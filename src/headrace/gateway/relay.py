@@ -1,0 +1,237 @@
+"""
+Bytes back to the client, from the first one on: streams, whole answers, and errors of engines.
+
+The relay is the upstream connection's ``Sink``: chunks pass through it by plain calls, no task wakes
+up for them. It settles the exchange in the same turn of the loop in which the answer ends.
+"""
+
+import asyncio
+import re
+
+import msgspec
+
+from headrace.errors import ApiError, EngineError, UpstreamFailed
+from headrace.gateway import answers
+from headrace.gateway.clocks import now
+from headrace.gateway.exchange import Exchange
+from headrace.gateway.headers import returned
+from headrace.gateway.stream import Frames, Renamer, find_usage
+from headrace.routing.router import Stickiness
+from headrace.upstream.connection import Reply
+
+# Of a whole answer that is too large to be looked at in one piece, usage is searched in both ends.
+EDGE_BYTES = 8 * 1024
+
+_RESPONSE_ID = re.compile(rb'"id"[ \t]*:[ \t]*"(resp_[A-Za-z0-9_-]{1,200})"')
+
+BROKE = "The replica broke off in the middle of its answer: {reason}."
+
+
+class Relay:
+    """Passes one answer on. ``run`` returns when it has ended, well or not."""
+
+    __slots__ = (
+        "_client", "_done", "_edge", "_exchange", "_frames", "_renamer", "_reply", "_sticky",
+    )  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, reply: Reply, *, strip_usage: bool, sticky: Stickiness
+    ) -> None:
+        self._exchange = exchange
+        self._client = exchange.client
+        self._reply = reply
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._edge = b""
+        self._sticky = sticky
+        self._renamer = _renamer(exchange)
+        self._frames: Frames | None = None
+        if reply.header(b"content-type").startswith(b"text/event-stream") and reply.status < 400:
+            self._frames = Frames(strip_usage=strip_usage, renamer=self._renamer)
+
+    async def run(self, chunk_s: float) -> None:
+        """Relay until the end. An interruption (``CancelledError``) leaves the ending to ``stop``."""
+        exchange, reply = self._exchange, self._reply
+        exchange.status = reply.status
+        exchange.request.drop()
+        if exchange.endpoint.stores:
+            self._remember(reply.body)
+        if reply.status >= 400 and reply.complete:
+            self._error_answer()
+        elif self._frames is not None:
+            self._begin_stream(chunk_s)
+        elif reply.complete:
+            self._whole(reply.body)
+        else:
+            self._begin_pieces()
+        if not self._done.done():
+            reply.connection.attach(self)
+            if self._client.choked:
+                exchange.pause()
+            await self._done
+
+    def stop(self, error: ApiError) -> None:
+        """End an answer that has begun: an error frame for a stream, a cut connection for anything else."""
+        if self._done.done():
+            return
+        self._done.set_result(None)
+        exchange = self._exchange
+        exchange.failed(error)
+        if self._frames is not None:
+            self._note_stream(self._frames)
+            typed = exchange.endpoint.stores
+            frames = answers.error_frames(error, exchange.endpoint.dialect, typed=typed)
+            self._client.write(self._frames.interrupt() + frames)
+            exchange.settle()
+            self._client.end()
+        else:
+            exchange.settle()
+            self._client.cut()
+
+    # --- Sink: called by the upstream connection ------------------------------------------
+
+    def data(self, data: bytes) -> None:
+        self._exchange.chunk(now())
+        self._pass(data)
+
+    def end(self) -> None:
+        frames = self._frames
+        if frames is not None:
+            self._client.write(frames.flush())
+            self._note_stream(frames)
+        else:
+            if self._renamer is not None:
+                self._client.write(self._renamer.flush())
+            self._exchange.usage = find_usage(self._edge)
+        self._finish()
+
+    def broken(self, reason: str) -> None:
+        message = BROKE.format(reason=reason)
+        self.stop(UpstreamFailed(message, outcome="upstream_failed_midstream"))
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _begin_stream(self, chunk_s: float) -> None:
+        reply = self._reply
+        self._exchange.stream(now(), chunk_s)
+        self._client.start(reply.status, self._head() + answers.SSE)
+        self._pass(reply.body)
+        if reply.complete:
+            self.end()
+
+    def _begin_pieces(self) -> None:
+        """A large answer, or one whose end is not yet here: pass it on as it comes."""
+        reply = self._reply
+        length = reply.header(b"content-length")
+        known = int(length) if length and self._renamer is None else None
+        self._exchange.streaming = True
+        self._client.start(reply.status, self._head(), known)
+        self._pass(reply.body)
+
+    def _pass(self, data: bytes) -> None:
+        frames = self._frames
+        if frames is not None:
+            data = frames.feed(data)
+        else:
+            if len(self._edge) > 2 * EDGE_BYTES:
+                self._edge = self._edge[:EDGE_BYTES] + self._edge[-EDGE_BYTES:]
+            self._edge += (
+                data if len(data) < 2 * EDGE_BYTES else data[:EDGE_BYTES] + data[-EDGE_BYTES:]
+            )
+            if self._renamer is not None:
+                data = self._renamer.feed(data)
+        self._exchange.bytes_out += len(data)
+        self._client.write(data)
+
+    def _whole(self, body: bytes) -> None:
+        """The usual answer that is not streamed: all of it came at once, so it leaves in one write."""
+        exchange = self._exchange
+        if self._renamer is not None:
+            body = self._renamer.whole(body)
+        exchange.usage = find_usage(body)
+        exchange.bytes_out = len(body)
+        self._settle_well()
+        self._client.answer(self._reply.status, self._head(), body)
+
+    def _error_answer(self) -> None:
+        """An engine's error, passed on once: as it is when the client's SDK can read it, else in that shape."""
+        reply, exchange = self._reply, self._exchange
+        headers, body = self._head(), reply.body
+        if not _readable(body, exchange.endpoint.dialect):
+            error = _as_error(reply.status, body)
+            body = answers.error_body(error, exchange.endpoint.dialect)
+            headers = returned([h for h in reply.headers if h[0] != b"content-type"]) + self._ours()
+            headers += answers.JSON
+        if reply.status in {429, 503} and not reply.header(b"retry-after"):
+            headers += b"retry-after: 1\r\n"
+        exchange.bytes_out = len(body)
+        self._done.set_result(None)
+        exchange.outcome = (
+            f"upstream_failed_{reply.status}" if reply.status >= 500 else "rejected_upstream"
+        )
+        exchange.settle()
+        self._client.answer(reply.status, headers, body)
+
+    def _remember(self, body: bytes) -> None:
+        """A stored response can only be continued where it was made."""
+        exchange = self._exchange
+        found = _RESPONSE_ID.search(body)
+        if found is not None and exchange.replica is not None:
+            self._sticky.remember(found[1].decode("ascii"), exchange.served, exchange.replica.name)
+
+    def _head(self) -> bytes:
+        return returned(self._reply.headers) + self._ours()
+
+    def _ours(self) -> bytes:
+        exchange = self._exchange
+        replica = exchange.replica.header if exchange.replica is not None else b""
+        return b"x-request-id: %b\r\n%b" % (exchange.request_id.encode("ascii"), replica)
+
+    def _note_stream(self, frames: Frames) -> None:
+        self._exchange.events = frames.events
+        self._exchange.usage = frames.usage()
+
+    def _finish(self) -> None:
+        self._settle_well()
+        self._client.end()
+
+    def _settle_well(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+        self._exchange.outcome = "completed"
+        self._exchange.settle()
+
+
+def _renamer(exchange: Exchange) -> Renamer | None:
+    """Needed when the engine's name for the model is not the one that the client used."""
+    replica, asked = exchange.replica, exchange.facts.model
+    if replica is None or not asked:
+        return None
+    served = replica.serves.get(exchange.served, asked)
+    return None if served == asked else Renamer(served, asked)
+
+
+def _readable(body: bytes, dialect: answers.Dialect) -> bool:
+    """Whether the body is an error in the shape that the dialect's SDKs read."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    if not isinstance(decoded, dict) or not isinstance(decoded.get("error"), dict):
+        return False
+    return dialect == "openai" or decoded.get("type") == "error"
+
+
+def _as_error(status: int, body: bytes) -> EngineError:
+    """What an engine said in another shape: FastAPI's ``detail``, another dialect's error, plain text."""
+    message: object = body[:1000].decode("utf-8", "replace").strip()
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        decoded = None
+    if isinstance(decoded, dict):
+        inner = decoded.get("error")
+        message = inner.get("message") if isinstance(inner, dict) else inner
+        message = (
+            message or decoded.get("message") or decoded.get("detail") or "The replica refused."
+        )
+    return EngineError(status, str(message) or f"The replica answered {status}.")

@@ -1,0 +1,208 @@
+"""
+The one look at a request's body: which model, streamed or not, how large; and the edits to its bytes.
+
+Bodies are never re-serialised: an edit replaces a span of bytes, and all others go on untouched.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.errors import BadRequest
+
+# Bytes per token for an estimate before the engine counts: English text has about 4.
+BYTES_PER_TOKEN = 4
+# What an image or a sound counts as, whatever the size of its base64.
+TOKENS_PER_MEDIUM = 1000
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
+_VALUE_AFTER_KEY = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_SCALAR = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[^\s,}\]\["{]+', re.DOTALL)
+_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
+_MODEL_FIELD = re.compile(
+    rb'content-disposition:[^\r\n]*[; ]name="?model"?(?=[;\r])', re.IGNORECASE
+)
+
+
+class StreamOptions(msgspec.Struct):
+    """The part of ``stream_options`` that decides whether usage is reported."""
+
+    include_usage: bool | None = None
+
+
+class Body(msgspec.Struct):
+    """The fields that the gateway reads; all others are skipped, not parsed."""
+
+    model: str | None = None
+    stream: object = None
+    stream_options: StreamOptions | None = None
+    max_tokens: object = None
+    max_completion_tokens: object = None
+    max_output_tokens: object = None
+    previous_response_id: object = None
+    conversation: object = None
+
+    @property
+    def limit(self) -> int:
+        """The longest answer that the client allows, in tokens; 0 when it does not say."""
+        asked = self.max_completion_tokens or self.max_tokens or self.max_output_tokens
+        return asked if isinstance(asked, int) and asked > 0 else 0
+
+    @property
+    def continues(self) -> str:
+        """The stored response or conversation that the request continues."""
+        key = self.previous_response_id or self.conversation
+        if isinstance(key, dict):
+            key = key.get("id")
+        return key if isinstance(key, str) else ""
+
+
+_decoder = msgspec.json.Decoder(Body)
+
+
+def read(body: bytes) -> Body:
+    """
+    Read what the gateway needs from a JSON body.
+
+    Raises:
+        BadRequest: it is not a JSON object, or a field that we need has the wrong type.
+
+    """
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `$.")
+        param = where.rstrip("`") or None
+        raise BadRequest(f"{text}{f' for `{param}`' if param else ''}.", param=param) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+
+
+def tokens(body: bytes) -> int:
+    """Estimate the prompt's tokens from its bytes; base64 media count as a fixed number each."""
+    size, media, start = len(body), 0, body.find(b";base64,")
+    while start >= 0:
+        end = body.find(b'"', start)
+        if end < 0:
+            break
+        size -= end - start
+        media += 1
+        start = body.find(b";base64,", end)
+    return size // BYTES_PER_TOKEN + media * TOKENS_PER_MEDIUM
+
+
+def rename_model(body: bytes, model: str | None, name: str) -> bytes:
+    """The body with the top-level ``model`` set to ``name``; ``model`` is its value now."""
+    if model is None:
+        return _insert(body, b'"model":' + msgspec.json.encode(name))
+    new = msgspec.json.encode(name)
+    old = msgspec.json.encode(model)
+    spans = _quick_span(body, old) or _spans(body, "model")
+    for start, end in reversed(spans):
+        body = b"".join((body[:start], new, body[end:]))
+    return body
+
+
+def ask_for_usage(body: bytes, options: StreamOptions | None) -> bytes:
+    """The body with ``stream_options.include_usage`` set; other stream options stay as they are."""
+    spans = _spans(body, "stream_options") if b"stream_options" in body or b"\\u" in body else []
+    if not spans:
+        return _insert(body, b'"stream_options":{"include_usage":true}')
+    start, end = spans[-1]
+    value = body[start:end]
+    if options is None or not value.startswith(b"{"):
+        new = b'{"include_usage":true}'
+    else:
+        inner = _spans(value, "include_usage")
+        if inner:
+            new = b"".join((value[: inner[-1][0]], b"true", value[inner[-1][1] :]))
+        else:
+            new = _insert(value, b'"include_usage":true')
+    return b"".join((body[:start], new, body[end:]))
+
+
+def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, int] | None]:
+    """
+    The ``model`` field of a multipart form, and where its value stands.
+
+    Raises:
+        BadRequest: the content type is not a multipart form with a boundary.
+
+    """
+    found = _BOUNDARY.search(content_type)
+    if found is None or not content_type.lower().startswith(b"multipart/form-data"):
+        raise BadRequest("The content type must be multipart/form-data with a boundary.")
+    delimiter = b"--" + found[1]
+    start = body.find(delimiter)
+    while start >= 0:
+        head_end = body.find(b"\r\n\r\n", start)
+        if head_end < 0:
+            break
+        value_end = body.find(b"\r\n" + delimiter, head_end)
+        if _MODEL_FIELD.search(body, start, head_end + 2) and value_end >= 0:
+            value = body[head_end + 4 : value_end]
+            return value.decode("utf-8", "replace"), (head_end + 4, value_end)
+        start = -1 if value_end < 0 else value_end + 2
+    return None, None
+
+
+def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:
+    """The span of the model's value when only one ``"model": "…"`` stands anywhere, as in most bodies."""
+    spans = []
+    start = body.find(b'"model"')
+    while start >= 0:
+        colon = _VALUE_AFTER_KEY.match(body, start + 7)
+        if colon is not None and body[start - 1 : start] != b"\\":
+            spans.append(colon.end())
+        start = body.find(b'"model"', start + 7)
+    if len(spans) == 1 and body.startswith(old, spans[0]) and b"\\u" not in body[: spans[0]]:
+        return [(spans[0], spans[0] + len(old))]
+    return []
+
+
+def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
+    """Where the values of a top-level key stand: start and end, one for each time the key is given."""
+    depth, spans, position = 0, [], 0
+    while (token := _STRING_OR_BRACKET.search(body, position)) is not None:
+        position = token.end()
+        text = token[0]
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+        elif depth == 1:
+            colon = _VALUE_AFTER_KEY.match(body, position)
+            if colon is not None and msgspec.json.decode(text) == key:
+                end = _value_end(body, colon.end())
+                spans.append((colon.end(), end))
+                position = end
+    return spans
+
+
+def _value_end(body: bytes, start: int) -> int:
+    if body[start : start + 1] not in {b"{", b"["}:
+        scalar = _SCALAR.match(body, start)
+        return scalar.end() if scalar is not None else start
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(body, start):
+        if token[0] in b"{[":
+            depth += 1
+        elif token[0] in b"}]":
+            depth -= 1
+            if depth == 0:
+                return token.end()
+    return len(body)
+
+
+def _insert(body: bytes, member: bytes) -> bytes:
+    """The object with one more member in front."""
+    start = body.index(b"{") + 1
+    rest = body[start:]
+    comma = b"" if rest.lstrip().startswith(b"}") else b","
+    return b"".join((body[:start], member, comma, rest))
+
+
+def join(parts: Sequence[bytes]) -> bytes:
+    """The parts as one; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)

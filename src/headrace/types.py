@@ -1,0 +1,35 @@
+"""Values that travel between rooms. Frozen, without behaviour; msgspec structs, since they are made per request."""
+
+from msgspec import Struct
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Tokens of one answer as the engine counted them; ``cached`` is the reused part of ``prompt``."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+
+
+class RequestFacts(Struct, frozen=True, gc=False):
+    """
+    What one scan tells about a request: everything that routing may look at.
+
+    ``prompt_tokens`` is an estimate from the body's size; ``max_tokens`` is what the client
+    allows the answer to be long, 0 when it does not say. ``sticky`` names the stored response
+    or conversation that the request continues, "" for none.
+    """
+
+    model: str
+    endpoint: str
+    stream: bool
+    prompt_tokens: int
+    max_tokens: int = 0
+    sticky: str = ""
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """The chosen place in the list of candidates, and the reason in a few words."""
+
+    index: int
+    reason: str

@@ -1,0 +1,285 @@
+"""
+One HTTP/1.1 connection to a replica: one request at a time, never pipelined.
+
+The connection knows framing only. It hands the answer's head to whoever awaits ``send`` and the
+body to a ``Sink``; what the bytes mean is not its business. Nothing here awaits during clean-up.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import httptools
+
+# vLLM's answers have heads of some 200 bytes; nginx and Envoy refuse above 32 to 64 KiB.
+MAX_HEAD_BYTES = 64 * 1024
+# An error answer is held until it is whole, so that it can be retried or passed on with its length.
+MAX_HELD_BYTES = 1024 * 1024
+
+OVERSIZED = "the replica's answer has more than 64 KiB of headers"
+GARBAGE = "the replica's answer was not valid HTTP/1.1"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Broken(Exception):
+    """
+    The connection failed before the answer's head was complete.
+
+    ``untouched`` says that not one byte of an answer had come, and ``reused`` that the connection
+    had answered before: together they mean that it was closed while idle, so the request may be sent again.
+    """
+
+    def __init__(self, reason: str, *, untouched: bool = False, reused: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.untouched = untouched
+        self.reused = reused
+
+
+class Sink(Protocol):
+    """Where an answer's body goes. Called on the event loop, never after ``end`` or ``broken``."""
+
+    def data(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def broken(self, reason: str) -> None: ...
+
+
+class Reply:
+    """The head of an answer, and as much of its body as came with it."""
+
+    __slots__ = ("body", "complete", "connection", "headers", "status")
+
+    def __init__(
+        self, connection: "Connection", status: int, headers: Headers, body: bytes, complete: bool
+    ) -> None:
+        self.connection = connection
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.complete = complete
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header (``name`` in lower case), empty when it is absent."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object that the event loop drives."""
+
+    __slots__ = (
+        "_complete",
+        "_fed",
+        "_framed",
+        "_head_bytes",
+        "_head_done",
+        "_headers",
+        "_keep",
+        "_loop",
+        "_on_idle",
+        "_on_lost",
+        "_parser",
+        "_parts",
+        "_sink",
+        "_status",
+        "_transport",
+        "_waiter",
+        "answered",
+        "idle_since",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_idle: Callable[["Connection"], None],
+        on_lost: Callable[["Connection"], None],
+    ) -> None:
+        self._loop = loop
+        self._on_idle = on_idle
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[Reply] | None = None
+        self._sink: Sink | None = None
+        self.answered = False
+        self.idle_since = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._headers: Headers = []
+        self._parts: list[bytes] = []
+        self._status = 0
+        self._fed = 0
+        self._head_bytes = 0
+        self._head_done = False
+        self._framed = False
+        self._complete = False
+        self._keep = False
+
+    # --- what the pool and the relay call -------------------------------------------------
+
+    async def send(self, head: bytes, body: Sequence[bytes | memoryview]) -> Reply:
+        """
+        Send a request; return once the head of the answer and its first body bytes are there.
+
+        Raises:
+            Broken: the connection failed, or the answer was not HTTP, before that.
+
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise Broken("the connection was closed", untouched=True, reused=self.answered)
+        waiter = self._waiter = self._loop.create_future()
+        if len(body) == 1 and len(body[0]) < MAX_HEAD_BYTES:
+            transport.write(head + body[0])
+        else:
+            transport.write(head)
+            for part in body:
+                transport.write(part)
+        try:
+            return await waiter
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+
+    def fail(self, error: Exception) -> None:
+        """Make the pending ``send`` raise this error; nothing happens when none is pending."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def attach(self, sink: Sink) -> None:
+        """Hand the rest of the body to ``sink``, what has already come included."""
+        self._sink = sink
+        self._deliver()
+
+    def release(self) -> None:
+        """Give the connection back after a complete answer; close it if it cannot serve again."""
+        self._sink = None
+        if self._complete and self._keep and self._transport is not None:
+            self._reset()
+            self.answered = True
+            self.idle_since = time.monotonic()
+            self._on_idle(self)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once, so that the engine stops generating. Safe to call at any time, twice too."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading: the client is slower than the engine."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # --- asyncio.Protocol -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None and self._sink is None and not self._head_done:
+            self.abort()  # an idle replica has nothing to say; whatever this is, it is not an answer
+            return
+        if not self._head_done:
+            self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._keep = False
+            if not self._complete:
+                self._break(OVERSIZED if self._head_bytes > MAX_HEAD_BYTES else GARBAGE)
+                return
+        if not self._head_done and self._fed > MAX_HEAD_BYTES:
+            self._break(OVERSIZED)
+            return
+        self._deliver()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._on_lost(self)
+        if exc is None and self._head_done and not self._framed and not self._complete:
+            self._complete = True  # neither length nor chunks: the end of the connection is the end
+            self._deliver()
+            return
+        self._break(f"the replica closed the connection{f' ({exc})' if exc else ''}")
+
+    # --- httptools callbacks --------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError(OVERSIZED)  # the parser stops, and data_received ends the connection
+        name = name.lower()
+        if name in {b"content-length", b"transfer-encoding"}:
+            self._framed = True
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            self._headers.clear()  # 100 Continue, 103 Early Hints: the real answer follows
+            self._framed = False
+            return
+        self._head_done = True
+        self._keep = self._parser.should_keep_alive()
+        if self._status in {204, 304}:
+            self._framed = True
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._head_done:
+            self._keep = self._keep and not self._complete  # a second answer was not asked for
+            self._complete = True
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        sink = self._sink
+        if sink is not None:
+            if self._parts:
+                data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+                self._parts.clear()
+                sink.data(data)
+            if self._complete and self._sink is not None:
+                self._sink = None
+                sink.end()
+            return
+        waiter = self._waiter
+        if waiter is None or waiter.done() or not self._head_done:
+            return
+        if self._complete or (self._parts and self._status < 400) or self._held_enough():
+            body = b"".join(self._parts)
+            self._parts.clear()
+            waiter.set_result(Reply(self, self._status, self._headers, body, self._complete))
+
+    def _held_enough(self) -> bool:
+        return sum(map(len, self._parts)) > MAX_HELD_BYTES
+
+    def _break(self, reason: str) -> None:
+        waiter, sink = self._waiter, self._sink
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+        if waiter is not None and not waiter.done():
+            untouched = not self._fed
+            waiter.set_exception(Broken(reason, untouched=untouched, reused=self.answered))
+        elif sink is not None:
+            sink.broken(reason)

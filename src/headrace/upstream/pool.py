@@ -1,0 +1,109 @@
+"""
+The connections to one replica: taken for one request, given back after a complete answer.
+
+Idle connections are dropped before the engine closes them (vLLM and uvicorn: 5 s), and a reused
+connection that died while idle is replaced once by a fresh one, which the caller never sees.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from headrace.upstream.connection import Broken, Connection, Reply
+
+# uvicorn, and so vLLM, closes a connection that was idle for 5 s (vllm-project/vllm#41567).
+IDLE_S = 4.0
+# More idle connections than this are never of use: an engine runs some hundred sequences at once.
+MAX_IDLE = 1024
+
+
+class Address(NamedTuple):
+    """Where a replica listens. ``tls`` is None for plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+class Pool:
+    """All connections to one address."""
+
+    def __init__(self, address: Address, connect_s: float) -> None:
+        self._address = address
+        self._connect_s = connect_s
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._closed = False
+
+    async def send(self, head: bytes, body: Sequence[bytes | memoryview]) -> Reply:
+        """
+        Send a request on an idle connection or a fresh one.
+
+        Raises:
+            Broken: the replica could not be reached, or failed before the head of its answer.
+
+        """
+        loop = asyncio.get_running_loop()
+        connection = self._take(time.monotonic())
+        if connection is not None:
+            try:
+                return await connection.send(head, body)
+            except Broken as broken:
+                if not (broken.untouched and broken.reused):
+                    raise
+        return await (await self._connect(loop)).send(head, body)
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle too long. Called a few times a second; ``now`` is the monotonic clock."""
+        while self._idle and now - self._idle[0].idle_since > IDLE_S:
+            self._idle.pop(0).abort()
+
+    def close(self) -> None:
+        """Close the idle connections now and the others when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()
+
+    def abort(self) -> None:
+        """Close every connection now, busy ones too."""
+        self.close()
+        for connection in tuple(self._all):
+            connection.abort()
+
+    def _take(self, now: float) -> Connection | None:
+        """The connection that was used last, so that the others can grow old."""
+        while self._idle:
+            connection = self._idle.pop()
+            if now - connection.idle_since <= IDLE_S:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        host, port, tls = self._address
+        try:
+            async with asyncio.timeout(self._connect_s):
+                _, protocol = await loop.create_connection(
+                    lambda: Connection(loop, self._put, self._lost), host, port, ssl=tls
+                )
+        except TimeoutError:
+            raise Broken(f"no connection to {host}:{port} within {self._connect_s:g} s") from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Broken(f"no connection to {host}:{port}: {reason}") from None
+        connection = cast(Connection, protocol)
+        self._all.add(connection)
+        return connection
+
+    def _put(self, connection: Connection) -> None:
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            connection.abort()
+        else:
+            self._idle.append(connection)
+
+    def _lost(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
