@@ -1,4 +1,6 @@
-"""The declared models and the names they go by. A name that is not here is answered 404, never routed."""
+"""
+The declared models and the names they go by. A name that is not here is answered 404, never routed.
+"""
 
 import difflib
 from collections.abc import Iterable

@@ -61,7 +61,10 @@ class Lease:
 
 
 class Group:
-    """The replicas that serve one model; ``names`` and ``loads`` (in-flight tokens) are parallel to them."""
+    """
+    The replicas that serve one model; ``names`` and ``loads`` (in-flight tokens) are parallel to
+    them.
+    """
 
     def __init__(self) -> None:
         self.replicas: list[Replica] = []

@@ -1,4 +1,6 @@
-"""The bytes of our own answers: heads, JSON bodies, and errors in the shape the client's SDK reads."""
+"""
+The bytes of our own answers: heads, JSON bodies, and errors in the shape the client's SDK reads.
+"""
 
 from http import HTTPStatus
 from typing import Literal
@@ -33,7 +35,9 @@ def request_id(value: str) -> bytes:
 
 
 def error_headers(error: ApiError) -> bytes:
-    """The headers of an error answer; an overloaded or empty fleet always says when to come back."""
+    """
+    The headers of an error answer; an overloaded or empty fleet always says when to come back.
+    """
     retry = error.retry_after_s
     if retry is None and error.status in {429, 503}:
         retry = 1

@@ -31,11 +31,16 @@ from headrace.telemetry.writer import Writer
 
 BACKLOG = 4096
 RECORDS = 1000
+# What clients on this machine use when the gateway listens on every address.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 
 class Gateway:
-    """One gateway process. ``start``, then ``stop``; requests arrive through ``inspect`` and ``handle``."""
+    """
+    One gateway process. ``start``, then ``stop``; requests arrive through ``inspect`` and
+    ``handle``.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -72,9 +77,7 @@ class Gateway:
     def url(self) -> str:
         """Where clients on this machine reach it."""
         host = self.config.server.host
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
-            host, f"[{host}]" if ":" in host else host
-        )  # noqa: S104
+        shown = _LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
         return f"http://{shown}:{self.port}"
 
     @property
@@ -109,7 +112,9 @@ class Gateway:
         )
 
     async def stop(self, drain_s: float | None = None) -> None:
-        """Fail readiness, stop listening, let running requests finish for ``drain_s``, end the rest."""
+        """
+        Fail readiness, stop listening, let running requests finish for ``drain_s``, end the rest.
+        """
         server = self.config.server
         self.draining = True
         self.log.event("gateway_draining", running=len(self._active))

@@ -2,7 +2,8 @@
 One connection from a client: HTTP/1.1 parsing, keep-alive, limits on what comes in, and writing.
 
 A raw asyncio protocol, not ASGI: the price per chunk and per request is that of a C proxy
-(docs/decisions/0001-raw-protocol.md). It knows framing and sizes; what a request means is the handler's.
+(docs/decisions/0001-raw-protocol.md). It knows framing and sizes; what a request means is the
+handler's.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ from headrace.gateway.request import Handler, Listener, Request
 MAX_PIPELINED = 16
 # A refused body this small is read to its end, so that the connection can be used again.
 SMALL_BODY = 64 * 1024
-# After refusing a large body, keep reading this long, or the client never sees the answer (a reset).
+# After refusing a large body, keep reading this long, or the client never sees the answer (a
+# reset).
 LINGER_S = 2.0
 # Above this many unsent bytes the replica is no longer read.
 HIGH_WATER = 64 * 1024
@@ -37,9 +39,9 @@ class Client(asyncio.Protocol):
     """The protocol object that the event loop drives."""
 
     __slots__ = (
-        "__weakref__", "_active", "_chunked", "_fed", "_handler", "_headers", "_in_head", "_incoming",
-        "_limits", "_lingering", "_listener", "_loop", "_parser", "_paused", "_queue", "_target",
-        "_transport", "choked", "deadline",
+        "_active", "_chunked", "_fed", "_handler", "_headers", "_in_head", "_incoming", "_limits",
+        "_lingering", "_listener", "_loop", "_parser", "_paused", "_queue", "_target", "_transport",
+        "choked", "deadline",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, handler: Handler) -> None:
@@ -120,7 +122,9 @@ class Client(asyncio.Protocol):
         self._finish()
 
     def cut(self) -> None:
-        """End the connection without a clean end, so that the client sees that the body is incomplete."""
+        """
+        End the connection without a clean end, so that the client sees that the body is incomplete.
+        """
         if self._transport is not None:
             self._transport.abort()
 
@@ -130,7 +134,9 @@ class Client(asyncio.Protocol):
             self._transport.close()
 
     def expire(self, _now: float) -> None:
-        """The deadline passed: close an idle connection, answer 408 to a client that stopped sending."""
+        """
+        The deadline passed: close an idle connection, answer 408 to a client that stopped sending.
+        """
         incoming = self._incoming
         if incoming is not None and self._active is None:
             self._refuse(incoming, BodyTimeout("The request did not arrive in time."))
@@ -146,7 +152,7 @@ class Client(asyncio.Protocol):
         self._handler.watchdog.watch(self)
         self.deadline = now() + self._limits.keep_alive_s
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         self._handler.clients.discard(self)
         self._handler.watchdog.forget(self)

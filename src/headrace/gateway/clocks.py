@@ -2,7 +2,7 @@
 One ticking clock for all deadlines, so that a request pays an attribute and not a timer.
 
 A timer per clock per request costs several microseconds; looking at every deadline five times a
-second costs less than 0.1 µs for each of them. The price is that a deadline is late by up to one tick.
+second costs less than a tenth of one for each. The price: a deadline is late by up to one tick.
 """
 
 import asyncio

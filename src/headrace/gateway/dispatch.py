@@ -1,8 +1,8 @@
 """
 From a decision to the first byte of an answer: the only place that tries again.
 
-A request may be sent again only while the client has seen nothing, only to another replica, only for
-failures that are the replica's, and only within attempts, the total clock and a retry budget.
+A request may be sent again only while the client has seen nothing, only to another replica, only
+for failures that are the replica's, and only within attempts, the total clock and a retry budget.
 """
 
 import asyncio
@@ -131,7 +131,9 @@ class Dispatcher:
             raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
 
     def _may_retry(self, exchange: Exchange, tried: list[str]) -> bool:
-        """Whether another replica may be tried: the replica that holds a stored response has no other."""
+        """
+        Whether another replica may be tried: the replica that holds a stored response has no other.
+        """
         if exchange.facts.sticky and self._sticky.recall(exchange.facts.sticky):
             return False
         others = set(self._fleet.groups[exchange.served].names) - set(tried)
@@ -145,7 +147,10 @@ def _cost(exchange: Exchange) -> int:
 
 
 def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """The head and the body to send: the engine's own name for the model, and none of the client's secrets."""
+    """
+    The head and the body to send: the engine's own name for the model, and none of the client's
+    secrets.
+    """
     request = exchange.request
     facts = exchange.facts
     upstream = replica.serves[exchange.served]

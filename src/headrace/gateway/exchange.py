@@ -1,5 +1,6 @@
 """
-One request on its journey: what is known of it, its clock, and the settling that happens exactly once.
+One request on its journey: what is known of it, its clock, and the settling that happens exactly
+once.
 
 Whatever ends a request (answer, error, disconnect, time-out, shutdown) ends in ``settle``, which
 never awaits: leases, connections and bytes are given back in the same turn of the event loop.
@@ -12,8 +13,8 @@ from typing import Protocol
 
 from headrace.errors import ApiError, TimedOut
 from headrace.fleet.registry import Lease, Replica
-from headrace.gateway.client import Client
 from headrace.gateway import clocks
+from headrace.gateway.client import Client
 from headrace.gateway.clocks import NEVER
 from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
@@ -41,10 +42,11 @@ class Exchange:
     """Mutable, owned by one task; the watchdog and the client may interrupt it."""
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "cause", "client", "clock", "connection", "deadline", "endpoint",
-        "error", "events", "facts", "first_at", "gaps", "last_at", "lease", "outcome", "reason", "replica",
-        "request", "request_id", "served", "settler", "span", "started_at", "status", "streaming",
-        "task", "total_at", "usage", "_began", "_chunk_s", "_gap_at", "_settled",
+        "_began", "_chunk_s", "_gap_at", "_settled", "attempts", "bytes_in", "bytes_out", "cause",
+        "client", "clock", "connection", "deadline", "endpoint", "error", "events", "facts",
+        "first_at", "gaps", "last_at", "lease", "outcome", "reason", "replica", "request",
+        "request_id", "served", "settler", "span", "started_at", "status", "streaming", "task",
+        "total_at", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -174,7 +176,9 @@ class Exchange:
             connection.release()
 
     def settle(self) -> None:
-        """End the request: give everything back and write its record. Only the first call counts."""
+        """
+        End the request: give everything back and write its record. Only the first call counts.
+        """
         if self._settled:
             return
         self._settled = True

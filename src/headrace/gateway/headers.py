@@ -1,4 +1,7 @@
-"""Which headers pass the gateway, in each direction. Client to engine by allowlist, engine to client by blocklist."""
+"""
+Which headers pass the gateway, in each direction. Client to engine by allowlist, engine to client
+by blocklist.
+"""
 
 from headrace.upstream.connection import Headers
 
@@ -7,8 +10,8 @@ FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"traceparent"
 FORWARDED_PREFIXES = (b"anthropic-", b"openai-")
 
 HOP_BY_HOP = frozenset({
-    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
-    b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
+    b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 # What we say ourselves; and what only makes sense between us and the engine.
 REPLACED = frozenset({b"content-length", b"server", b"x-request-id", b"x-headrace-replica"})

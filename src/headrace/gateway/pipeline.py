@@ -1,8 +1,8 @@
 """
 The journey of a request, top to bottom: read → route and dispatch → relay → settle.
 
-Start reading the gateway here. Each step is one call into the module that owns it; whatever raises on
-the way ends in one ``except``, and ``settle`` runs exactly once however the journey ends.
+Start reading the gateway here. Each step is one call into the module that owns it; whatever raises
+on the way ends in one ``except``, and ``settle`` runs exactly once however the journey ends.
 """
 
 import asyncio
@@ -52,7 +52,10 @@ class Pipeline:
             exchange.settle()
 
     def _read(self, exchange: Exchange) -> tuple[bytes, bool]:
-        """The body to send, and whether usage was asked for on the client's behalf; fills in the facts."""
+        """
+        The body to send, and whether usage was asked for on the client's behalf; fills in the
+        facts.
+        """
         request, endpoint = exchange.request, exchange.endpoint
         body = request.body()
         if endpoint.kind == "json":
@@ -67,10 +70,10 @@ class Pipeline:
 
     def _read_json(self, exchange: Exchange, body: bytes) -> tuple[bytes, bool]:
         fields = scan.read(body)
-        self._media.check(body)
-        self._facts(exchange, fields.model, fields, scan.tokens(body))
+        media = self._media.check(body)
+        self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
         options = fields.stream_options
-        asked = options is not None and options.include_usage is not None
+        asked = isinstance(options, scan.StreamOptions) and options.include_usage is not None
         if exchange.endpoint.usage_option and exchange.facts.stream and not asked:
             return scan.ask_for_usage(body, options), True
         return body, False
@@ -80,7 +83,8 @@ class Pipeline:
         A stored response is where it was made; its id says where.
 
         Raises:
-            UnknownResponse: this gateway has not seen the id, and more than one model could hold it.
+            UnknownResponse: this gateway has not seen the id, and more than one model could hold
+            it.
 
         """
         key = exchange.request.target.split(b"?")[0].split(b"/")[3].decode("latin-1")

@@ -1,8 +1,8 @@
 """
 Bytes back to the client, from the first one on: streams, whole answers, and errors of engines.
 
-The relay is the upstream connection's ``Sink``: chunks pass through it by plain calls, no task wakes
-up for them. It settles the exchange in the same turn of the loop in which the answer ends.
+The relay is the upstream connection's ``Sink``: chunks pass through it by plain calls, no task
+wakes up for them. It settles the exchange in the same turn of the loop in which the answer ends.
 """
 
 import asyncio
@@ -49,7 +49,9 @@ class Relay:
             self._frames = Frames(strip_usage=strip_usage, renamer=self._renamer)
 
     async def run(self, chunk_s: float) -> None:
-        """Relay until the end. An interruption (``CancelledError``) leaves the ending to ``stop``."""
+        """
+        Relay until the end. An interruption (``CancelledError``) leaves the ending to ``stop``.
+        """
         exchange, reply = self._exchange, self._reply
         exchange.status = reply.status
         exchange.request.drop()
@@ -70,7 +72,10 @@ class Relay:
             await self._done
 
     def stop(self, error: ApiError) -> None:
-        """End an answer that has begun: an error frame for a stream, a cut connection for anything else."""
+        """
+        End an answer that has begun: an error frame for a stream, a cut connection for anything
+        else.
+        """
         if self._done.done():
             return
         self._done.set_result(None)
@@ -143,7 +148,9 @@ class Relay:
         self._client.write(data)
 
     def _whole(self, body: bytes) -> None:
-        """The usual answer that is not streamed: all of it came at once, so it leaves in one write."""
+        """
+        The usual answer that is not streamed: all of it came at once, so it leaves in one write.
+        """
         exchange = self._exchange
         if self._renamer is not None:
             body = self._renamer.whole(body)
@@ -153,7 +160,10 @@ class Relay:
         self._client.answer(self._reply.status, self._head(), body)
 
     def _error_answer(self) -> None:
-        """An engine's error, passed on once: as it is when the client's SDK can read it, else in that shape."""
+        """
+        An engine's error, passed on once: as it is when the client's SDK can read it, else in that
+        shape.
+        """
         reply, exchange = self._reply, self._exchange
         headers, body = self._head(), reply.body
         if not _readable(body, exchange.endpoint.dialect):
@@ -222,7 +232,9 @@ def _readable(body: bytes, dialect: answers.Dialect) -> bool:
 
 
 def _as_error(status: int, body: bytes) -> EngineError:
-    """What an engine said in another shape: FastAPI's ``detail``, another dialect's error, plain text."""
+    """
+    What an engine said in another shape: FastAPI's ``detail``, another dialect's error, plain text.
+    """
     message: object = body[:1000].decode("utf-8", "replace").strip()
     try:
         decoded = msgspec.json.decode(body)

@@ -87,11 +87,13 @@ class Listener(Protocol):
 class Handler(Protocol):
     """What a connection needs to know of the gateway."""
 
-    limits: Limits
     budget: Budget
     watchdog: Watchdog
     clients: set["Client"]
     draining: bool
+
+    @property
+    def limits(self) -> Limits: ...
 
     def inspect(self, request: Request) -> None:
         """Look at the head; raise an ApiError to refuse the request before its body is read."""

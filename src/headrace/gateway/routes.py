@@ -1,8 +1,9 @@
 """
-The public endpoints: one row each. A row says how the body names its model and how its answers look.
+The public endpoints: one row each. A row says how the body names its model and how its answers
+look.
 
-What happens with a request is pipeline.py's work; the endpoints that are answered here and not by an
-engine (models, health, readiness, metrics) have their functions in local.py.
+What happens with a request is pipeline.py's work; the endpoints that are answered here and not by
+an engine (models, health, readiness, metrics) have their functions in local.py.
 """
 
 from typing import Literal
@@ -20,8 +21,9 @@ class Endpoint(Struct, frozen=True):
     One endpoint.
 
     ``kind`` is how the model is found: in a JSON body, in a multipart form, by the id of a stored
-    response in the path, or not at all since we answer ourselves (local). ``usage_option`` says that
-    the stream reports usage only when asked; ``stores`` that the answer can be continued by its id.
+    response in the path, or not at all since we answer ourselves (local). ``usage_option`` says
+    that the stream reports usage only when asked; ``stores`` that the answer can be continued by
+    its id.
     """
 
     path: str

@@ -1,15 +1,16 @@
 """
-The one look at a request's body: which model, streamed or not, how large; and the edits to its bytes.
+The one look at a request's body: which model, streamed or not, how large; and the edits to its
+bytes.
 
 Bodies are never re-serialised: an edit replaces a span of bytes, and all others go on untouched.
 """
 
 import re
-from collections.abc import Sequence
 
 import msgspec
 
 from headrace.errors import BadRequest
+from headrace.gateway.media import Media
 
 # Bytes per token for an estimate before the engine counts: English text has about 4.
 BYTES_PER_TOKEN = 4
@@ -36,7 +37,7 @@ class Body(msgspec.Struct):
 
     model: str | None = None
     stream: object = None
-    stream_options: StreamOptions | None = None
+    stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
     max_tokens: object = None
     max_completion_tokens: object = None
     max_output_tokens: object = None
@@ -79,17 +80,9 @@ def read(body: bytes) -> Body:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
 
 
-def tokens(body: bytes) -> int:
-    """Estimate the prompt's tokens from its bytes; base64 media count as a fixed number each."""
-    size, media, start = len(body), 0, body.find(b";base64,")
-    while start >= 0:
-        end = body.find(b'"', start)
-        if end < 0:
-            break
-        size -= end - start
-        media += 1
-        start = body.find(b";base64,", end)
-    return size // BYTES_PER_TOKEN + media * TOKENS_PER_MEDIUM
+def tokens(size: int, media: Media) -> int:
+    """Estimate the prompt's tokens from the body's bytes; media count as a fixed number each."""
+    return (size - media.size) // BYTES_PER_TOKEN + media.count * TOKENS_PER_MEDIUM
 
 
 def rename_model(body: bytes, model: str | None, name: str) -> bytes:
@@ -104,11 +97,11 @@ def rename_model(body: bytes, model: str | None, name: str) -> bytes:
     return body
 
 
-def ask_for_usage(body: bytes, options: StreamOptions | None) -> bytes:
+def ask_for_usage(body: bytes, options: StreamOptions | msgspec.UnsetType | None) -> bytes:
     """The body with ``stream_options.include_usage`` set; other stream options stay as they are."""
-    spans = _spans(body, "stream_options") if b"stream_options" in body or b"\\u" in body else []
-    if not spans:
+    if options is msgspec.UNSET:
         return _insert(body, b'"stream_options":{"include_usage":true}')
+    spans = _spans(body, "stream_options")
     start, end = spans[-1]
     value = body[start:end]
     if options is None or not value.startswith(b"{"):
@@ -148,7 +141,9 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
 
 
 def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:
-    """The span of the model's value when only one ``"model": "…"`` stands anywhere, as in most bodies."""
+    """
+    The span of the model's value when only one ``"model": "…"`` stands anywhere, as in most bodies.
+    """
     spans = []
     start = body.find(b'"model"')
     while start >= 0:
@@ -162,7 +157,9 @@ def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:
 
 
 def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Where the values of a top-level key stand: start and end, one for each time the key is given."""
+    """
+    Where the values of a top-level key stand: start and end, one for each time the key is given.
+    """
     depth, spans, position = 0, [], 0
     while (token := _STRING_OR_BRACKET.search(body, position)) is not None:
         position = token.end()
@@ -201,8 +198,3 @@ def _insert(body: bytes, member: bytes) -> bytes:
     rest = body[start:]
     comma = b"" if rest.lstrip().startswith(b"}") else b","
     return b"".join((body[:start], member, comma, rest))
-
-
-def join(parts: Sequence[bytes]) -> bytes:
-    """The parts as one; a single part is not copied."""
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,9 +1,9 @@
 """
 Server-sent events on their way through: whole frames only, without parsing what need not be parsed.
 
-Frames are released as soon as they are complete, whatever the network's pieces are. The bytes stay as
-they are, but for two edits: the usage frame that we asked for is taken out again, and the engine's
-name for the model becomes the one that the client used.
+Frames are released as soon as they are complete, whatever the network's pieces are. The bytes stay
+as they are, but for two edits: the usage frame that we asked for is taken out again, and the
+engine's name for the model becomes the one that the client used.
 """
 
 import re
@@ -61,7 +61,9 @@ class Renamer:
         return self._pattern.sub(lambda _: self._new, data)
 
     def feed(self, data: bytes) -> bytes:
-        """Rename in a body that comes in pieces; the last bytes wait, since a match may begin in them."""
+        """
+        Rename in a body that comes in pieces; the last bytes wait, since a match may begin in them.
+        """
         data = self._tail + data
         last = max((found.end() for found in self._pattern.finditer(data)), default=0)
         cut = max(last, len(data) - self._longest)
@@ -110,12 +112,16 @@ class Frames:
         return self._edit(tail) if tail else b""
 
     def interrupt(self) -> bytes:
-        """What must be sent before an error frame: the end of a frame that was passed on in part."""
+        """
+        What must be sent before an error frame: the end of a frame that was passed on in part.
+        """
         self._tail = b""
         return b"\n\n" if self._open else b""
 
     def usage(self) -> Usage | None:
-        """The tokens that the engine reported, merged field by field; None when it reported none."""
+        """
+        The tokens that the engine reported, merged field by field; None when it reported none.
+        """
         return find_usage(self._first + b"\n" + self._last) if self._last else None
 
     def _edit(self, block: bytes) -> bytes:

@@ -23,7 +23,9 @@ class Holder(NamedTuple):
 
 
 class Stickiness:
-    """Which replica holds a stored response or conversation; the least recently used are forgotten."""
+    """
+    Which replica holds a stored response or conversation; the least recently used are forgotten.
+    """
 
     def __init__(self, limit: int = MAX_STICKY) -> None:
         self._limit = limit

@@ -1,1 +1,4 @@
-"""What is told about requests: records, the log, metrics. The core emits; only this room knows the libraries."""
+"""
+What is told about requests: records, the log, metrics. The core emits; only this room knows the
+libraries.
+"""

@@ -1,4 +1,7 @@
-"""The metrics, each declared once. Label values come from the configuration, so clients cannot add any."""
+"""
+The metrics, each declared once. Label values come from the configuration, so clients cannot add
+any.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -28,7 +31,7 @@ class Metrics:
     """A registry of its own, so that two gateways in one process do not meet."""
 
     def __init__(self, models: Sequence[str], endpoints: Sequence[str]) -> None:
-        disable_created_metrics()  # series that nobody reads, as many as the counters
+        disable_created_metrics()  # type: ignore[no-untyped-call] # series that nobody reads, as many as the counters
         self.registry = CollectorRegistry()
         self._models = frozenset(models)
         self._endpoints = frozenset(endpoints)
@@ -48,11 +51,13 @@ class Metrics:
             ("model", "kind"), registry=self.registry,
         )  # fmt: skip
         self._ttft = Histogram(
-            "headrace_time_to_first_token_seconds", "From the request to the first byte of a streamed answer.",
+            "headrace_time_to_first_token_seconds",
+            "From the request to the first byte of a streamed answer.",
             ("model",), buckets=TTFT_S, registry=self.registry,
         )  # fmt: skip
         self._itl = Histogram(
-            "headrace_inter_token_latency_seconds", "Median pause between the chunks of one streamed answer.",
+            "headrace_inter_token_latency_seconds",
+            "Median pause between the chunks of one streamed answer.",
             ("model",), buckets=ITL_S, registry=self.registry,
         )  # fmt: skip
         self._total = Histogram(

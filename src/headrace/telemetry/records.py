@@ -1,4 +1,7 @@
-"""One record per request, written once when it ends: the log line, the counters and `explain` all read it."""
+"""
+One record per request, written once when it ends: the log line, the counters and `explain` all read
+it.
+"""
 
 from array import array
 
@@ -39,7 +42,10 @@ class Record(Struct, gc=False):
 
 
 def percentile(ordered: list[float], share: float) -> float | None:
-    """The value below which ``share`` (0 to 1) of the sorted values lie, nearest rank; None for no values."""
+    """
+    The value below which ``share`` (0 to 1) of the sorted values lie, nearest rank; None for no
+    values.
+    """
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

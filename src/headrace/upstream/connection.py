@@ -28,7 +28,8 @@ class Broken(Exception):
     The connection failed before the answer's head was complete.
 
     ``untouched`` says that not one byte of an answer had come, and ``reused`` that the connection
-    had answered before: together they mean that it was closed while idle, so the request may be sent again.
+    had answered before: together they mean that it was closed while idle, so the request may be
+    sent again.
     """
 
     def __init__(self, reason: str, *, untouched: bool = False, reused: bool = False) -> None:
@@ -135,7 +136,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise Broken("the connection was closed", untouched=True, reused=self.answered)
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiter = waiter
         if len(body) == 1 and len(body[0]) < MAX_HEAD_BYTES:
             transport.write(head + body[0])
         else:
@@ -172,7 +174,9 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Close at once, so that the engine stops generating. Safe to call at any time, twice too."""
+        """
+        Close at once, so that the engine stops generating. Safe to call at any time, twice too.
+        """
         self._sink = None
         if self._transport is not None:
             self._transport.abort()
@@ -194,7 +198,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None and self._sink is None and not self._head_done:
-            self.abort()  # an idle replica has nothing to say; whatever this is, it is not an answer
+            self.abort()  # nothing was asked: whatever this is, it is not an answer
             return
         if not self._head_done:
             self._fed += len(data)

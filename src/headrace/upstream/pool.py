@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from headrace.upstream.connection import Broken, Connection, Reply
 
@@ -56,7 +56,10 @@ class Pool:
         return await (await self._connect(loop)).send(head, body)
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle too long. Called a few times a second; ``now`` is the monotonic clock."""
+        """
+        Close what has been idle too long. Called a few times a second; ``now`` is the monotonic
+        clock.
+        """
         while self._idle and now - self._idle[0].idle_since > IDLE_S:
             self._idle.pop(0).abort()
 
@@ -85,7 +88,7 @@ class Pool:
         host, port, tls = self._address
         try:
             async with asyncio.timeout(self._connect_s):
-                _, protocol = await loop.create_connection(
+                _, connection = await loop.create_connection(
                     lambda: Connection(loop, self._put, self._lost), host, port, ssl=tls
                 )
         except TimeoutError:
@@ -93,7 +96,6 @@ class Pool:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise Broken(f"no connection to {host}:{port}: {reason}") from None
-        connection = cast(Connection, protocol)
         self._all.add(connection)
         return connection
 
