@@ -27,7 +27,10 @@ class HeadraceError(Exception):
 
 
 class ConfigError(HeadraceError):
-    """The configuration is wrong. The text is one sentence: what, where (file:line:key), and what would be right."""
+    """
+    The configuration is wrong. The text is one sentence: what, where (file:line:key), and what
+    would be right.
+    """
 
 
 class StartError(HeadraceError):

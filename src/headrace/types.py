@@ -1,10 +1,15 @@
-"""Values that travel between rooms. Frozen, without behaviour; msgspec structs, since they are made per request."""
+"""
+Values that travel between rooms. Frozen, without behaviour; msgspec structs, since they are made
+per request.
+"""
 
 from msgspec import Struct
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """Tokens of one answer as the engine counted them; ``cached`` is the reused part of ``prompt``."""
+    """
+    Tokens of one answer as the engine counted them; ``cached`` is the reused part of ``prompt``.
+    """
 
     prompt: int = 0
     completion: int = 0

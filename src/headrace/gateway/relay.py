@@ -31,7 +31,7 @@ class Relay:
     """Passes one answer on. ``run`` returns when it has ended, well or not."""
 
     __slots__ = (
-        "_client", "_done", "_edge", "_exchange", "_frames", "_renamer", "_reply", "_sticky",
+        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_renamer", "_reply", "_sticky",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,7 @@ class Relay:
         self._client = exchange.client
         self._reply = reply
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended = False
         self._edge = b""
         self._sticky = sticky
         self._renamer = _renamer(exchange)
@@ -65,7 +66,7 @@ class Relay:
             self._whole(reply.body)
         else:
             self._begin_pieces()
-        if not self._done.done():
+        if not self._ended:
             reply.connection.attach(self)
             if self._client.choked:
                 exchange.pause()
@@ -76,9 +77,9 @@ class Relay:
         End an answer that has begun: an error frame for a stream, a cut connection for anything
         else.
         """
-        if self._done.done():
+        if self._ended:
             return
-        self._done.set_result(None)
+        self._end()
         exchange = self._exchange
         exchange.failed(error)
         if self._frames is not None:
@@ -174,7 +175,7 @@ class Relay:
         if reply.status in {429, 503} and not reply.header(b"retry-after"):
             headers += b"retry-after: 1\r\n"
         exchange.bytes_out = len(body)
-        self._done.set_result(None)
+        self._end()
         exchange.outcome = (
             f"upstream_failed_{reply.status}" if reply.status >= 500 else "rejected_upstream"
         )
@@ -204,9 +205,13 @@ class Relay:
         self._settle_well()
         self._client.end()
 
-    def _settle_well(self) -> None:
-        if not self._done.done():
+    def _end(self) -> None:
+        self._ended = True
+        if not self._done.done():  # an interruption cancels what run awaits
             self._done.set_result(None)
+
+    def _settle_well(self) -> None:
+        self._end()
         self._exchange.outcome = "completed"
         self._exchange.settle()
 
