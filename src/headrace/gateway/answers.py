@@ -63,7 +63,7 @@ def error_frames(error: ApiError, dialect: Dialect, *, typed: bool = False) -> b
     if dialect == "anthropic":
         return b"event: error\ndata: " + error_body(error, dialect) + b"\n\n"
     if typed:
-        body = encode({"type": "error", **_openai(error), "error": _openai(error)})
+        body = encode({**_openai(error), "type": "error", "error": _openai(error)})
         return b"event: error\ndata: " + body + b"\n\ndata: [DONE]\n\n"
     return b"data: " + error_body(error, dialect) + b"\n\ndata: [DONE]\n\n"
 

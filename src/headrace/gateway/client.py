@@ -24,13 +24,15 @@ from headrace.gateway.answers import LAST_CHUNK, status_line
 from headrace.gateway.clocks import NEVER, now
 from headrace.gateway.request import Handler, Listener, Request
 
-# Pipelined requests wait in order behind the one being answered; with this many, reading stops.
+# Pipelined requests wait in order behind the one being answered; more than this end the connection.
 MAX_PIPELINED = 16
 # A refused body this small is read to its end, so that the connection can be used again.
 SMALL_BODY = 64 * 1024
 # After refusing a large body, keep reading this long, or the client never sees the answer (a
 # reset).
 LINGER_S = 2.0
+# A chunk of one byte is framed by five; what is framed by more is no honest body.
+MAX_FRAMING = 8
 # Above this many unsent bytes the replica is no longer read.
 HIGH_WATER = 64 * 1024
 
@@ -40,7 +42,7 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_active", "_chunked", "_fed", "_handler", "_headers", "_in_head", "_incoming", "_limits",
-        "_lingering", "_listener", "_loop", "_parser", "_paused", "_queue", "_target", "_transport",
+        "_lingering", "_listener", "_loop", "_parser", "_queue", "_target", "_transport",
         "choked", "deadline",
     )  # fmt: skip
 
@@ -59,7 +61,6 @@ class Client(asyncio.Protocol):
         self._queue: deque[Request] = deque()  # pipelined behind it
         self._listener: Listener | None = None
         self._chunked = False
-        self._paused = False
         self._lingering = False
         self.choked = False  # the client does not read what was written
         self.deadline = NEVER
@@ -173,6 +174,7 @@ class Client(asyncio.Protocol):
             if self._fed == len(data):  # the first bytes of a request: its head must come in time
                 self.deadline = now() + self._limits.read_s
         else:
+            self._fed += len(data)
             self.deadline = now() + self._limits.read_s
         try:
             self._parser.feed_data(data)
@@ -181,7 +183,7 @@ class Client(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._garbage(error)
             return
-        if self._in_head and self._fed > self._limits.max_header_bytes:
+        if self._is_padded():
             self._garbage(None)
         if self._active is not None:
             self.deadline = NEVER  # the request being answered has clocks of its own
@@ -210,7 +212,8 @@ class Client(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        if self._in_head:  # else it is a trailer, which nobody reads
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         if self._lingering:
@@ -232,7 +235,7 @@ class Client(asyncio.Protocol):
             self._check_sizes(request)
         except ApiError as error:
             request.refusal = error
-            if request.expects or chunked or request.length > SMALL_BODY:
+            if request.expects or chunked or error.status == 413 or request.length > SMALL_BODY:
                 self._refuse(request, error)
             return
         if request.expects and self._active is None and self._transport is not None:
@@ -258,11 +261,16 @@ class Client(asyncio.Protocol):
             self._begin(request)
             return
         self._queue.append(request)
-        if len(self._queue) >= MAX_PIPELINED and self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if len(self._queue) > MAX_PIPELINED:
+            self.cut()  # not pause_reading: a paused connection does not show that its client left
 
     # --- below -----------------------------------------------------------------------------
+
+    def _is_padded(self) -> bool:
+        """Whether far more came than body: a head, trailers or chunk extensions without end."""
+        body = self._incoming.size if self._incoming is not None else 0
+        reading = self._in_head or self._incoming is not None
+        return reading and self._fed > self._limits.max_header_bytes + MAX_FRAMING * body
 
     def _check_head(self, request: Request) -> None:
         """
@@ -357,9 +365,6 @@ class Client(asyncio.Protocol):
 
     def _begin_next(self) -> None:
         request = self._queue.popleft()
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
         self._loop.call_soon(self._begin_if_open, request)
         self._active = request
 

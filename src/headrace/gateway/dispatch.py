@@ -75,8 +75,9 @@ class Dispatcher:
         """
         self._budget.deposit()
         tried: list[str] = []
+        turn = next(self._turns)
         while True:
-            replica = await self._choose(exchange, tried)
+            replica = await self._choose(exchange, tried, turn)
             tried.append(replica.name)
             exchange.attempts += 1
             exchange.replica = replica
@@ -99,7 +100,7 @@ class Dispatcher:
                 return reply
             exchange.let_go()
 
-    async def _choose(self, exchange: Exchange, tried: list[str]) -> Replica:
+    async def _choose(self, exchange: Exchange, tried: list[str], turn: int) -> Replica:
         group = self._fleet.groups[exchange.served]
         if not group.replicas:
             await self._hold(exchange, group)
@@ -110,7 +111,7 @@ class Dispatcher:
                 names, loads = group.names, group.loads
         holder = self._sticky.recall(exchange.facts.sticky) if exchange.facts.sticky else None
         replica = holder.replica if holder is not None else None
-        decision = choose(names, loads, next(self._turns), replica)
+        decision = choose(names, loads, turn, replica)
         exchange.reason = decision.reason
         return self._fleet.replicas[names[decision.index]]
 
@@ -155,7 +156,7 @@ def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, 
     facts = exchange.facts
     upstream = replica.serves[exchange.served]
     if exchange.endpoint.kind == "json" and upstream != facts.model:
-        body = rename_model(body, facts.model or None, upstream)
+        body = rename_model(body, facts.model, upstream)
     elif exchange.span is not None:
         start, end = exchange.span
         body = b"".join((body[:start], upstream.encode(), body[end:]))

@@ -126,9 +126,11 @@ class Exchange:
 
     def expire(self, now: float) -> None:
         """The watchdog saw the deadline pass; a chunk may have come since it was set."""
-        if self.streaming and self.clock == "chunk" and self.last_at + self._chunk_s > now:
-            self.wait("chunk", self.last_at + self._chunk_s)
-            return
+        if self.streaming and self.clock == "chunk":
+            last = now if self.client.choked else self.last_at  # a slow client is not the engine's
+            if last + self._chunk_s > now:
+                self.wait("chunk", last + self._chunk_s)
+                return
         self.deadline = NEVER
         waited = now - (self.last_at if self.streaming else self.started_at)
         what = _CLOCKS[self.clock]
@@ -159,6 +161,7 @@ class Exchange:
     def resume(self) -> None:
         """The client has caught up (``Listener``)."""
         if self.connection is not None and self.streaming:
+            self.last_at = clocks.now()
             self.connection.resume()
 
     def failed(self, error: ApiError) -> None:

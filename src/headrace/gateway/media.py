@@ -47,18 +47,23 @@ class MediaGate:
         if not _may_hold(body):
             return NONE
         count = size = 0
-        for url in _urls(msgspec.json.decode(body)):
-            host = _host(url)
-            if host is None:
+        for url, fetched in _urls(msgspec.json.decode(body)):
+            if fetched and not url[:16].lstrip().lower().startswith("data:"):
+                self._check_host(url)
+            else:
                 count += 1
                 size += len(url)
-            elif host not in self._exact and not host.endswith(self._suffixes or ("\0",)):
-                raise BadRequest(
-                    f"Media from {host[:100] or 'this URL'} may not be fetched; an operator can "
-                    "add the host to `media.allowed_hosts`, or send the file as a data: URL.",
-                    code="media_url_not_allowed",
-                )
         return Media(count, size)
+
+    def _check_host(self, url: str) -> None:
+        host = _host(url)
+        if host in self._exact or host.endswith(self._suffixes or ("\0",)):
+            return
+        raise BadRequest(
+            f"Media from {host[:100] or 'this URL'} may not be fetched; an operator can add "
+            "the host to `media.allowed_hosts`, or send the file as a data: URL.",
+            code="media_url_not_allowed",
+        )
 
 
 def _may_hold(body: bytes) -> bool:
@@ -70,28 +75,34 @@ def _may_hold(body: bytes) -> bool:
     return len(body) > _WALK_BYTES or b'url"' in body or b"\\u00" in body
 
 
-def _urls(node: object) -> Iterator[str]:
-    """Every string that an engine would open, wherever it stands. Not recursive: depth is free."""
+def _urls(node: object) -> Iterator[tuple[str, bool]]:
+    """
+    Every string that stands for a medium, and whether an engine would open it as a URL.
+
+    Not recursive: depth is free.
+    """
     todo = [node]
     while todo:
         node = todo.pop()
         items = node.values() if isinstance(node, dict) else node
         if isinstance(node, dict):
-            yield from filter(None, (_url(node[key]) for key in _HOLDERS & node.keys()))
+            for key in _HOLDERS & node.keys():
+                yield from _held(key, node[key])
         if isinstance(items, Iterable):
             todo.extend(item for item in items if isinstance(item, dict | list))
 
 
-def _url(held: object) -> str | None:
-    url = held.get("url") or held.get("data") if isinstance(held, dict) else held
-    return url if isinstance(url, str) else None
+def _held(key: str, held: object) -> Iterator[tuple[str, bool]]:
+    if isinstance(held, str) and key.endswith("_url"):
+        yield held, True
+    elif isinstance(held, dict):
+        for name, fetched in (("url", True), ("data", False)):
+            if isinstance(held.get(name), str):
+                yield held[name], fetched
 
 
-def _host(url: str) -> str | None:
-    """The host that would be asked; None when nothing is fetched (a data URL, plain base64)."""
-    start = url[:64].lstrip().lower()
-    if start.startswith("data:") or ":" not in start[:32]:
-        return None
+def _host(url: str) -> str:
+    """The host that would be asked; empty, which no list allows, for what is no http(s) URL."""
     try:
         parts = urlsplit(url.strip().lower().replace("\\", "/"))
         host = (parts.hostname or "").rstrip(".")

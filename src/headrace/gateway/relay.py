@@ -31,7 +31,8 @@ class Relay:
     """Passes one answer on. ``run`` returns when it has ended, well or not."""
 
     __slots__ = (
-        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_renamer", "_reply", "_sticky",
+        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_renamer", "_reply",
+        "_sticky",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +112,9 @@ class Relay:
         self._finish()
 
     def broken(self, reason: str) -> None:
+        if self._frames is not None and self._frames.finished():
+            self.end()
+            return
         message = BROKE.format(reason=reason)
         self.stop(UpstreamFailed(message, outcome="upstream_failed_midstream"))
 
@@ -218,8 +222,8 @@ class Relay:
 
 def _renamer(exchange: Exchange) -> Renamer | None:
     """Needed when the engine's name for the model is not the one that the client used."""
-    replica, asked = exchange.replica, exchange.facts.model
-    if replica is None or not asked:
+    replica, asked = exchange.replica, exchange.facts.model or exchange.served
+    if replica is None:
         return None
     served = replica.serves.get(exchange.served, asked)
     return None if served == asked else Renamer(served, asked)

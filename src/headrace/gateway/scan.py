@@ -85,13 +85,12 @@ def tokens(size: int, media: Media) -> int:
     return (size - media.size) // BYTES_PER_TOKEN + media.count * TOKENS_PER_MEDIUM
 
 
-def rename_model(body: bytes, model: str | None, name: str) -> bytes:
-    """The body with the top-level ``model`` set to ``name``; ``model`` is its value now."""
-    if model is None:
-        return _insert(body, b'"model":' + msgspec.json.encode(name))
+def rename_model(body: bytes, model: str, name: str) -> bytes:
+    """The body with the top-level ``model`` set to ``name``; ``model`` is its value now, if any."""
     new = msgspec.json.encode(name)
-    old = msgspec.json.encode(model)
-    spans = _quick_span(body, old) or _spans(body, "model")
+    spans = _quick_span(body, msgspec.json.encode(model)) or _spans(body, "model")
+    if not spans:
+        return _insert(body, b'"model":' + new)
     for start, end in reversed(spans):
         body = b"".join((body[:start], new, body[end:]))
     return body

@@ -16,6 +16,9 @@ from headrace.types import Usage
 # A frame larger than this is passed on in pieces: no token's frame is, so it is not ours to hold.
 MAX_FRAME_BYTES = 256 * 1024
 
+# How the streams of chat, messages and responses say that they are over.
+_ENDS = (b"[DONE]", b"message_stop", b"response.completed")
+
 _FRAME_END = re.compile(rb"\r?\n\r?\n")
 _USAGE = re.compile(rb'"usage"[ \t]*:[ \t]*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
@@ -79,7 +82,7 @@ class Renamer:
 class Frames:
     """The state of one event stream."""
 
-    __slots__ = ("_first", "_last", "_open", "_renamer", "_strip", "_tail", "events")
+    __slots__ = ("_block", "_first", "_last", "_open", "_renamer", "_strip", "_tail", "events")
 
     def __init__(self, *, strip_usage: bool, renamer: Renamer | None) -> None:
         self._strip = strip_usage
@@ -88,6 +91,7 @@ class Frames:
         self._open = False  # part of an oversized frame was passed on
         self._first = b""  # the first and the last frames that reported usage
         self._last = b""
+        self._block = b""  # the latest frames
         self.events = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -118,6 +122,10 @@ class Frames:
         self._tail = b""
         return b"\n\n" if self._open else b""
 
+    def finished(self) -> bool:
+        """Whether the stream said that it was over: what breaks after that breaks nothing."""
+        return any(mark in self._block for mark in _ENDS)
+
     def usage(self) -> Usage | None:
         """
         The tokens that the engine reported, merged field by field; None when it reported none.
@@ -126,6 +134,7 @@ class Frames:
 
     def _edit(self, block: bytes) -> bytes:
         self.events += block.count(b"data:")
+        self._block = block
         if b'"usage"' in block:
             if not self._first:
                 self._first = block

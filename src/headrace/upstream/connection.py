@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_complete",
+        "_extra",
         "_fed",
         "_framed",
         "_head_bytes",
@@ -121,6 +122,7 @@ class Connection(asyncio.Protocol):
         self._head_done = False
         self._framed = False
         self._complete = False
+        self._extra = False
         self._keep = False
 
     # --- what the pool and the relay call -------------------------------------------------
@@ -225,16 +227,23 @@ class Connection(asyncio.Protocol):
 
     # --- httptools callbacks --------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        self._extra = self._complete  # an answer that nobody asked for
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError(OVERSIZED)  # the parser stops, and data_received ends the connection
+        if self._head_done:
+            return  # a trailer
         name = name.lower()
         if name in {b"content-length", b"transfer-encoding"}:
             self._framed = True
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._extra:
+            return
         self._status = self._parser.get_status_code()
         if self._status < 200:
             self._headers.clear()  # 100 Continue, 103 Early Hints: the real answer follows
@@ -246,12 +255,13 @@ class Connection(asyncio.Protocol):
             self._framed = True
 
     def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
+        if not self._extra:
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         if self._head_done:
-            self._keep = self._keep and not self._complete  # a second answer was not asked for
             self._complete = True
+            self._keep = self._keep and not self._extra
 
     # --- below -----------------------------------------------------------------------------
 
