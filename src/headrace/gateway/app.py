@@ -56,7 +56,7 @@ class Gateway:
         self.draining = False
         self.port = config.server.port
         self._active: set[Exchange] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._scrapes: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._created = int(time.time())
         self._ids = itertools.count()
@@ -123,14 +123,11 @@ class Gateway:
         await self._close_listener()
         for client in tuple(self.clients):
             client.close_when_idle()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=server.drain_s if drain_s is None else drain_s)
+        await self._finish(server.drain_s if drain_s is None else drain_s)
         for exchange in tuple(self._active):
-            exchange.interrupt(
-                Overloaded("The gateway is shutting down.", outcome="rejected_draining")
-            )
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
+            closing = Overloaded("The gateway is shutting down.", outcome="rejected_draining")
+            exchange.interrupt(closing)
+        await self._finish(1.0)
         for client in tuple(self.clients):
             client.close_when_idle()
         await asyncio.sleep(0)
@@ -142,6 +139,13 @@ class Gateway:
         self.log.event("gateway_stopped")
         await self._loop.run_in_executor(None, self.log.stop)
 
+    async def _finish(self, within_s: float) -> None:
+        """Wait until no request is running, for so long at most."""
+        until = now() + within_s
+        while self._active and now() < until:
+            tasks = [exchange.task for exchange in self._active if exchange.task is not None]
+            await asyncio.wait(tasks, timeout=until - now())
+
     async def _close_listener(self) -> None:
         if self._server is not None:
             self._server.close()
@@ -151,28 +155,24 @@ class Gateway:
 
     def inspect(self, request: Request) -> None:
         """Refuse what has no endpoint before its body is read (``Handler``)."""
-        routes.find(request.method, _path(request.target))
+        request.endpoint = routes.find(request.method, request.path)
 
     def handle(self, request: Request, client: Client) -> None:
         """Answer a whole request (``Handler``)."""
-        path = _path(request.target)
-        endpoint = routes.find(request.method, path)
+        endpoint = request.endpoint or routes.find(request.method, request.path)
         if endpoint.kind == "local":
-            self._local(endpoint, path, request, client)
+            self._local(endpoint, request, client)
             return
         exchange = Exchange(request, client, endpoint, self._request_id(request), self)
-        exchange.started_at = now()
         self._active.add(exchange)
         self.watchdog.watch(exchange)
         client.listen(exchange)
-        task = exchange.task = self._loop.create_task(self.pipeline.run(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        exchange.task = self._loop.create_task(self.pipeline.run(exchange))
 
     def refuse(self, request: Request, client: Client, error: ApiError) -> None:
         """Answer a request with an error before it became one (``Handler``)."""
         headers = answers.error_headers(error) + answers.request_id(self._request_id(request))
-        body = answers.error_body(error, routes.dialect(_path(request.target)))
+        body = answers.error_body(error, routes.dialect(request.path))
         request.drop()
         client.answer(error.status, headers, body)
 
@@ -181,21 +181,17 @@ class Gateway:
         self._active.discard(exchange)
         self.watchdog.forget(exchange)
         self.records.append(record)
-        self.log.record(record)
+        self.log.record(record, exchange.gaps)
 
     # --- below -----------------------------------------------------------------------------
 
-    def _local(
-        self, endpoint: routes.Endpoint, path: str, request: Request, client: Client
-    ) -> None:
-        headers = answers.JSON + answers.request_id(self._request_id(request))
+    def _local(self, endpoint: routes.Endpoint, request: Request, client: Client) -> None:
+        request_id = answers.request_id(self._request_id(request))
+        headers = answers.JSON + request_id
         request.drop()
         if endpoint.path == "/metrics":
-            task = self._loop.create_task(
-                self._scrape(client, answers.request_id(self._request_id(request)))
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._scrapes.add(task := self._loop.create_task(self._scrape(client, request_id)))
+            task.add_done_callback(self._scrapes.discard)
         elif endpoint.path == "/health":
             client.answer(200, headers, b'{"status":"ok"}')
         elif endpoint.path == "/ready":
@@ -205,15 +201,22 @@ class Gateway:
         elif endpoint.path == "/v1/models":
             client.answer(200, headers, local.models(self.catalogue, self._created))
         else:
-            try:
-                name = unquote(path.removeprefix("/v1/models/"))
-                client.answer(200, headers, local.model(self.catalogue, name, self._created))
-            except ApiError as error:
-                self.refuse(request, client, error)
+            self._one_model(request, client, headers)
+
+    def _one_model(self, request: Request, client: Client, headers: bytes) -> None:
+        name = unquote(request.path.removeprefix("/v1/models/"))
+        try:
+            client.answer(200, headers, local.model(self.catalogue, name, self._created))
+        except ApiError as error:
+            self.refuse(request, client, error)
 
     async def _scrape(self, client: Client, headers: bytes) -> None:
-        body = await self._loop.run_in_executor(None, self.metrics.render)
+        body = await self._loop.run_in_executor(None, self._render)
         client.answer(200, answers.TEXT + headers, body)
+
+    def _render(self) -> bytes:
+        self.log.flush()  # so that a scrape sees every request that was answered before it
+        return self.metrics.render()
 
     def _gauges(self) -> Gauges:
         replicas = tuple(self.fleet.replicas.values())
@@ -245,10 +248,6 @@ class Gateway:
         if given is not None and _SAFE_ID.fullmatch(given):
             return given.decode("ascii")
         return f"{self._id_prefix}{next(self._ids):08x}"
-
-
-def _path(target: bytes) -> str:
-    return target.split(b"?", 1)[0].decode("latin-1")
 
 
 def _served(config: Config) -> list[Model]:

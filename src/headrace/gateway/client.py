@@ -213,7 +213,8 @@ class Client(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else it is a trailer, which nobody reads
-            self._headers[name.lower()] = value
+            name, headers = name.lower(), self._headers
+            headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
 
     def on_headers_complete(self) -> None:
         if self._lingering:

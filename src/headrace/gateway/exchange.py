@@ -7,8 +7,8 @@ never awaits: leases, connections and bytes are given back in the same turn of t
 """
 
 import asyncio
-import time
 from array import array
+from datetime import UTC, datetime
 from typing import Protocol
 
 from headrace.errors import ApiError, TimedOut
@@ -78,7 +78,7 @@ class Exchange:
         self.usage: Usage | None = None
         self.events = 0
         self.gaps: array[float] = array("f")
-        self.started_at = 0.0
+        self.started_at = clocks.now()
         self.first_at = 0.0
         self.last_at = 0.0
         self.total_at = NEVER
@@ -188,34 +188,37 @@ class Exchange:
         self.deadline = NEVER
         self.let_go()
         self.request.drop()
+        self.task = None
         self.settler.settled(self, self._record())
 
     def _record(self) -> Record:
-        moment = clocks.now()
-        estimated = self.usage is None and self.attempts > 0
-        usage = self.usage or Usage(self.facts.prompt_tokens, max(0, self.events - 1))
+        started = self.started_at
+        facts = self.facts
+        usage = self.usage
+        estimated = usage is None and self.attempts > 0
+        if usage is None:
+            usage = Usage(facts.prompt_tokens, max(0, self.events - 1))
         return Record(
-            at=time.time(),
+            time=datetime.now(UTC),
             request_id=self.request_id,
             endpoint=self.endpoint.path,
-            model=self.facts.model,
-            served=self.served,
-            replica=self.replica.name if self.replica is not None else "",
-            reason=self.reason,
-            stream=self.facts.stream,
-            attempts=self.attempts,
-            status=self.status,
             outcome=self.outcome,
-            error=self.error,
-            total_ms=(moment - self.started_at) * 1000,
-            ttft_ms=(self.first_at - self.started_at) * 1000 if self.first_at else None,
+            status=self.status,
+            attempts=self.attempts,
+            stream=facts.stream,
+            total_ms=round((clocks.now() - started) * 1000, 3),
             tokens_in=usage.prompt,
             tokens_out=usage.completion,
             tokens_cached=usage.cached,
-            estimated=estimated,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
-            gaps=self.gaps,
+            model=facts.model,
+            served=self.served,
+            replica=self.replica.name if self.replica is not None else "",
+            reason=self.reason,
+            error=self.error,
+            estimated=estimated,
+            ttft_ms=round((self.first_at - started) * 1000, 3) if self.first_at else None,
         )
 
 

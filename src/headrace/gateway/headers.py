@@ -33,7 +33,7 @@ def returned(headers: Headers) -> bytes:
     named: tuple[bytes, ...] = ()
     for name, value in headers:
         if name == b"connection":
-            named = tuple(token.strip() for token in value.lower().split(b","))
+            named += tuple(token.strip() for token in value.lower().split(b","))
     lines = [
         b"%b: %b\r\n" % (name, value)
         for name, value in headers

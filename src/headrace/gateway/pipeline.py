@@ -87,7 +87,7 @@ class Pipeline:
             it.
 
         """
-        key = exchange.request.target.split(b"?")[0].split(b"/")[3].decode("latin-1")
+        key = exchange.request.path.split("/")[3]
         holder = self._sticky.recall(key)
         if holder is None and len(self._catalogue.models) > 1:
             raise UnknownResponse(f"No replica is known to hold the response {key[:100]}.")
@@ -103,7 +103,7 @@ class Pipeline:
         exchange.facts = RequestFacts(
             model=asked or "",
             endpoint=exchange.endpoint.path,
-            stream=bool(fields.stream),
+            stream=fields.stream is True,
             prompt_tokens=tokens,
             max_tokens=fields.limit,
             sticky=fields.continues,

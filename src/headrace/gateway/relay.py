@@ -41,7 +41,7 @@ class Relay:
         self._exchange = exchange
         self._client = exchange.client
         self._reply = reply
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] | None = None
         self._ended = False
         self._edge = b""
         self._sticky = sticky
@@ -67,10 +67,13 @@ class Relay:
             self._whole(reply.body)
         else:
             self._begin_pieces()
+        if self._ended:
+            return
+        reply.connection.attach(self)
+        if self._client.choked:
+            exchange.pause()
         if not self._ended:
-            reply.connection.attach(self)
-            if self._client.choked:
-                exchange.pause()
+            self._done = asyncio.get_running_loop().create_future()
             await self._done
 
     def stop(self, error: ApiError) -> None:
@@ -134,6 +137,7 @@ class Relay:
         length = reply.header(b"content-length")
         known = int(length) if length and self._renamer is None else None
         self._exchange.streaming = True
+        self._exchange.wait("total", self._exchange.total_at)
         self._client.start(reply.status, self._head(), known)
         self._pass(reply.body)
 
@@ -211,7 +215,7 @@ class Relay:
 
     def _end(self) -> None:
         self._ended = True
-        if not self._done.done():  # an interruption cancels what run awaits
+        if self._done is not None and not self._done.done():  # else run does not wait, or no more
             self._done.set_result(None)
 
     def _settle_well(self) -> None:

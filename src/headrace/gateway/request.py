@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.errors import ApiError
 from headrace.gateway.clocks import Watchdog
+from headrace.gateway.routes import Endpoint
 
 if TYPE_CHECKING:
     from headrace.gateway.client import Client
@@ -36,8 +37,8 @@ class Request:
     """A request as it came in. ``parts`` is its body; ``drop`` lets go of it."""
 
     __slots__ = (
-        "_budget", "expects", "headers", "keep_alive", "length", "method", "old", "parts",
-        "refusal", "size", "target",
+        "_budget", "endpoint", "expects", "headers", "keep_alive", "length", "method", "old",
+        "parts", "path", "refusal", "size", "target",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,8 @@ class Request:
     ) -> None:
         self.method = method
         self.target = target
+        self.path = target.split(b"?", 1)[0].decode("latin-1")
+        self.endpoint: Endpoint | None = None  # once the handler has inspected the head
         self.headers = headers
         self.length = int(headers.get(b"content-length") or 0)
         self.expects = headers.get(b"expect", b"").lower() == b"100-continue"

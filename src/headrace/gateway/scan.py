@@ -126,6 +126,7 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
     if found is None or not content_type.lower().startswith(b"multipart/form-data"):
         raise BadRequest("The content type must be multipart/form-data with a boundary.")
     delimiter = b"--" + found[1]
+    model, span = None, None
     start = body.find(delimiter)
     while start >= 0:
         head_end = body.find(b"\r\n\r\n", start)
@@ -133,10 +134,12 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
             break
         value_end = body.find(b"\r\n" + delimiter, head_end)
         if _MODEL_FIELD.search(body, start, head_end + 2) and value_end >= 0:
-            value = body[head_end + 4 : value_end]
-            return value.decode("utf-8", "replace"), (head_end + 4, value_end)
+            if span is not None:
+                raise BadRequest("The form names `model` twice.", param="model")
+            span = (head_end + 4, value_end)
+            model = body[slice(*span)].decode("utf-8", "replace")
         start = -1 if value_end < 0 else value_end + 2
-    return None, None
+    return model, span
 
 
 def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:

@@ -7,12 +7,12 @@ or terminal never delays a request; when it cannot keep up, lines are dropped an
 
 import sys
 import threading
-import time
+from array import array
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import TextIOBase
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import msgspec
 
@@ -24,21 +24,26 @@ FLUSH_S = 0.1
 MAX_QUEUED = 100_000
 
 Event = dict[str, object]
+Finished = tuple[Record, "array[float]"]
+
+_encode = msgspec.json.encode
 
 
 class Writer:
-    """The log and its thread."""
+    """The log and its thread. ``console`` writes short lines for people instead of JSON."""
 
     def __init__(
         self, metrics: Metrics, *, requests: bool, console: bool, file: Path | None
     ) -> None:
         self._metrics = metrics
         self._requests = requests
+        self._format = _console if console else _encode
         self._console = console
         self._file = file
-        self._out: TextIO | TextIOBase = sys.stderr
-        self._queue: deque[Record | Event] = deque()
+        self._out: BinaryIO = sys.stderr.buffer
+        self._queue: deque[Finished | Event] = deque()
         self._dropped = 0
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -51,7 +56,7 @@ class Writer:
 
         """
         if self._file is not None:
-            self._out = self._file.open("a", encoding="utf-8")
+            self._out = self._file.open("ab")
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="headrace-log", daemon=True)
         self._thread.start()
@@ -62,77 +67,79 @@ class Writer:
             self._stop.set()
             self._thread.join(timeout=5)
             self._thread = None
-        if self._file is not None and not self._out.closed:
-            self._out.close()
+            if self._file is not None:
+                self._out.close()
 
-    def record(self, record: Record) -> None:
-        """Queue a finished request."""
+    def record(self, record: Record, gaps: "array[float]") -> None:
+        """Queue a finished request; ``gaps`` are the pauses between its chunks, in milliseconds."""
         if len(self._queue) < MAX_QUEUED:
-            self._queue.append(record)
+            self._queue.append((record, gaps))
         else:
             self._dropped += 1
 
     def event(self, event: str, **fields: object) -> None:
         """Queue a lifecycle event, for example ``event("replica_ready", replica="gpu-1")``."""
-        self._queue.append({"at": time.time(), "event": event, **fields})
+        self._queue.append({"event": event, "time": datetime.now(UTC), **fields})
 
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_S):
+            self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Count and write what is queued; for the thread, and for a scrape that wants it now."""
+        with self._lock:
             self._flush()
-        self._flush()
 
     def _flush(self) -> None:
-        lines = []
+        lines: list[bytes] = []
+        finished: list[Record] = []
         while self._queue:
             item = self._queue.popleft()
-            if isinstance(item, Record):
-                line = self._count(item)
-                if not self._requests:
-                    continue
-            else:
-                line = item
-            lines.append(_console(line) if self._console else _json(line))
+            if isinstance(item, dict):
+                lines.append(self._format(item))
+                continue
+            record, gaps = item
+            if gaps:
+                _measure(record, gaps)
+            finished.append(record)
+            if self._requests:
+                lines.append(self._line(record))
+        if finished:
+            self._metrics.observe(finished)
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._metrics.dropped(dropped)
-            lines.append(_json({"at": time.time(), "event": "log_dropped", "lines": dropped}))
+            event = {"event": "log_dropped", "time": datetime.now(UTC), "lines": dropped}
+            lines.append(self._format(event))
         if lines:
-            self._write("\n".join(lines) + "\n")
+            self._write(lines)
 
-    def _count(self, record: Record) -> Event:
-        """Count the record; return the fields of its log line."""
-        ordered = sorted(record.gaps)
-        self._metrics.observe(record, ordered)
-        fields = msgspec.structs.asdict(record)
-        del fields["gaps"]
-        fields["itl_p50_ms"] = percentile(ordered, 0.5)
-        fields["itl_p99_ms"] = percentile(ordered, 0.99)
-        return {"at": fields.pop("at"), "event": "request", **_rounded(fields)}
+    def _line(self, record: Record) -> bytes:
+        if self._console:
+            return _console({"event": "request", **msgspec.structs.asdict(record)})
+        return b'{"event":"request",' + _encode(record)[1:]
 
-    def _write(self, text: str) -> None:
+    def _write(self, lines: Sequence[bytes]) -> None:
         try:
-            self._out.write(text)
+            self._out.write(b"\n".join(lines) + b"\n")
             self._out.flush()
         except (OSError, ValueError):  # a full disk or a closed pipe must not end the gateway
-            self._metrics.dropped(text.count("\n"))
+            self._metrics.dropped(len(lines))
 
 
-def _rounded(fields: Event) -> Event:
-    return {
-        key: round(value, 3) if isinstance(value, float) else value
-        for key, value in fields.items()
-        if value not in {None, ""}
-    }
+def _measure(record: Record, gaps: "array[float]") -> None:
+    ordered = sorted(gaps)
+    record.itl_p50_ms = percentile(ordered, 0.5)
+    record.itl_p99_ms = percentile(ordered, 0.99)
 
 
-def _json(event: Event) -> str:
-    at = datetime.fromtimestamp(float(str(event["at"])), UTC)
-    stamped = {"time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"), **event}
-    del stamped["at"]
-    return msgspec.json.encode(stamped).decode()
-
-
-def _console(event: Event) -> str:
-    at = datetime.fromtimestamp(float(str(event["at"]))).astimezone()
-    rest = " ".join(f"{key}={value}" for key, value in event.items() if key not in {"at", "event"})
-    return f"{at:%H:%M:%S} {event['event']} {rest}"
+def _console(event: Event) -> bytes:
+    time = event["time"]
+    at = f"{time.astimezone():%H:%M:%S} " if isinstance(time, datetime) else ""
+    shown = (
+        f"{key}={value}"
+        for key, value in event.items()
+        if key not in {"time", "event"} and value not in {None, ""}
+    )
+    return f"{at}{event['event']} {' '.join(shown)}".encode()
