@@ -1,0 +1,1 @@
+"""Headrace in front of a real vLLM on CPU: opt-in, run by `make test-vllm`."""
