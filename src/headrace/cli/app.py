@@ -1,0 +1,126 @@
+"""
+The command line as a whole: commands, version, errors. What a command does is in its own file.
+
+A command's module is imported when the command is used: help and completion must not wait for
+libraries that they do not need.
+"""
+
+import importlib
+import inspect
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from headrace import __version__
+from headrace.errors import HeadraceError
+
+WITHIN_PARAGRAPH = re.compile(
+    r"(?<!\n)\n(?!\n)"
+)  # line ends of a docstring; the terminal has others
+FAILED = 2  # exit code: the configuration is wrong, or something could not start
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What help says about a command before its module, ``headrace.cli.NAME``, is imported."""
+
+    summary: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = {
+    "up": Entry(
+        "Start a model and the gateway on this machine.",
+        ("headrace up", "headrace up --model my-model.gguf --port 9000"),
+    ),
+    "serve": Entry(
+        "Start the gateway in front of the engines that the configuration names.",
+        ("headrace serve", "headrace serve --config staging.yaml --port 9000"),
+    ),
+    "chat": Entry(
+        "Talk to a model in the terminal.",
+        ("headrace chat", "headrace chat --url http://gateway:8000 --model qwen3-8b"),
+    ),
+    "config": Entry(
+        "Check, show and describe the configuration.",
+        ("headrace config check", "headrace config show", "headrace config schema"),
+    ),
+}
+
+
+class Commands(TyperGroup):
+    """The commands by name; turns the project's errors into one line each and an exit code."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=entry.summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the command itself in the place of its entry, then go on as usual."""
+        if args[0] in COMMANDS:
+            self.add_command(_command(args[0]), args[0])
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HeadraceError as error:
+            for line in str(error).splitlines():
+                typer.echo(f"headrace: {line}", err=True)
+            raise typer.Exit(FAILED) from error
+
+
+def _command(name: str) -> Any:
+    """A module has a function of its own name, or a Typer app where it has several commands."""
+    found = getattr(importlib.import_module(f"headrace.cli.{name}"), name)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        text = inspect.getdoc(found) or ""
+        alone.command(
+            name,
+            help=WITHIN_PARAGRAPH.sub(" ", text),
+            epilog=examples(*COMMANDS[name].examples),
+        )(found)
+        found = alone
+    return typer.main.get_command(found)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(["Examples:" if len(lines) > 1 else "Example:", *(f"  {x}" for x in lines)])
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headrace {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "headrace up               a model and the gateway on this machine",
+        "headrace chat             talk to it, in another terminal",
+        "headrace config check     is headrace.yaml right?",
+        "headrace COMMAND --help   what a command takes, with examples",
+    ),
+)
+
+
+@app.callback()
+def headrace(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Headrace stands before your own LLMs: one address, many engines, every decision explained."""

@@ -1,0 +1,80 @@
+"""``headrace config``: is the configuration right, what is in force, what could be set."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headrace.cli.app import examples
+from headrace.config import describe, dump
+from headrace.config.load import Loaded, read
+
+config = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    epilog=examples("headrace config check", "headrace config show", "headrace config schema"),
+    help="Check, show and describe the configuration.",
+)
+
+File = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE",
+        show_default=False,
+        help="The file; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
+    ),
+]
+
+
+class Format(StrEnum):
+    """How the effective configuration is written."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+@config.command(epilog=examples("headrace config check", "headrace config check staging.yaml"))
+def check(file: File = None) -> None:
+    """Tell whether the configuration is right, or else everything that is wrong with it."""
+    typer.echo(_summary(read(file)))
+
+
+@config.command(
+    epilog=examples("headrace config show", "headrace config show staging.yaml --format json")
+)
+def show(
+    file: File = None,
+    form: Annotated[
+        Format, typer.Option("--format", "-f", help="YAML says where each value came from.")
+    ] = Format.YAML,
+) -> None:
+    """Print what is in force: file, environment and defaults together, with secrets masked."""
+    loaded = read(file)
+    if form is Format.JSON:
+        typer.echo(dump.to_json(loaded.config))
+    else:
+        typer.echo(dump.to_yaml(loaded.config, loaded.origins))
+
+
+@config.command(epilog=examples("headrace config schema > headrace.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of headrace.yaml, for completion and checks in an editor."""
+    typer.echo(json.dumps(describe.schema(), indent=2))
+
+
+def _summary(loaded: Loaded) -> str:
+    effective = loaded.config
+    names = {name for backend in effective.backends for name in backend.serves}
+    models = len(effective.models) or len(names)
+    engine = "on" if effective.engine.enabled else "off"
+    found = f"{loaded.file} is right" if loaded.file else "There is no file; the defaults are right"
+    return (
+        f"{found}: {_count(models, 'model')}, {_count(len(effective.backends), 'backend')}, "
+        f"embedded engine {engine}."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

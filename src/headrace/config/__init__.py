@@ -1,0 +1,1 @@
+"""The configuration: one frozen tree (schema), and its only reader (load)."""

@@ -1,0 +1,285 @@
+"""The whole configuration as one frozen tree; unknown keys are refused. Reading it is load.py's."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+MIB = 1024 * 1024
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, defaults checked like given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_default(cls, data: object) -> object:
+        """A key without a value (`server:` with all of its lines commented out) has its default."""
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+class Server(Section):
+    """Where the gateway listens and how much it takes in."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one."
+    )
+    max_body_bytes: int = Field(
+        default=32 * MIB, ge=1024, description="Largest request body; above it the answer is 413."
+    )
+    max_inflight_bytes: int = Field(
+        default=1024 * MIB,
+        ge=MIB,
+        description="Request bytes held at one time over all clients; above it the answer is 503.",
+    )
+    max_header_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Largest request head (request line and headers)."
+    )
+    keep_alive_s: Seconds = Field(
+        default=75.0,
+        description="Idle client connections close after this; keep it above the load balancer's.",
+    )
+    read_s: Seconds = Field(
+        default=30.0,
+        description="Longest pause while a client sends its request; then the answer is 408.",
+    )
+    drain_s: Seconds = Field(
+        default=30.0, description="On SIGTERM, running requests get this long to finish."
+    )
+    drain_grace_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="On SIGTERM, readiness fails this long before the listener closes.",
+    )
+
+
+class Timeouts(Section):
+    """The five clocks of a request. A clock that runs out names itself in the error."""
+
+    connect_s: Seconds = Field(default=5.0, description="To open a connection to a replica.")
+    queue_s: Seconds = Field(
+        default=30.0, description="To wait for a replica while the model has none ready; then 503."
+    )
+    first_byte_s: Seconds = Field(
+        default=300.0, description="From the request to the first byte of a streamed answer."
+    )
+    chunk_s: Seconds = Field(default=120.0, description="Between two chunks of a streamed answer.")
+    total_s: Seconds = Field(default=3600.0, description="For the whole request, streamed or not.")
+
+
+class Retries(Section):
+    """When a request is sent again: only before its answer's first byte, only elsewhere."""
+
+    attempts: int = Field(
+        default=3, ge=1, le=10, description="Replicas tried for one request at most."
+    )
+    budget: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Retries allowed as a share of requests, so that they cannot storm.",
+    )
+    budget_min: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="Retries that are always allowed in a row, on top of the share.",
+    )
+    statuses: frozenset[int] = Field(
+        default=frozenset({429, 502, 503, 504}),
+        description="Answers of a replica that lead to another attempt.",
+    )
+
+    @field_validator("statuses")
+    @classmethod
+    def _only_failures(cls, statuses: frozenset[int]) -> frozenset[int]:
+        wrong = sorted(s for s in statuses if s != 429 and not 500 <= s <= 599)
+        if wrong:
+            raise ValueError(f"{wrong[0]} is not retryable; use 429 or 500 to 599")
+        return statuses
+
+
+class Model(Section):
+    """A model that clients may ask for. Declared once, whether or not a replica serves it now."""
+
+    name: str = Field(min_length=1, max_length=256, description="The name clients use.")
+    aliases: tuple[str, ...] = Field(default=(), description="Other names for the same model.")
+    context_length: int | None = Field(
+        default=None, ge=1, description="Longest prompt plus answer in tokens; shown in /v1/models."
+    )
+
+
+def _names_as_mapping(serves: object) -> object:
+    """A list of names is a mapping in which each model keeps its name."""
+    if isinstance(serves, dict):
+        return serves
+    if not isinstance(serves, list | tuple) or not all(isinstance(name, str) for name in serves):
+        raise ValueError("must be a list of names, or a mapping from our name to its name")
+    return {name: name for name in serves}
+
+
+class Backend(Section):
+    """One running engine that speaks the OpenAI API."""
+
+    url: str = Field(description="Base URL without a path, for example http://gpu-1:8000.")
+    name: str = Field(
+        default="", description="Name in logs and metrics; by default host:port of the URL."
+    )
+    serves: Annotated[
+        dict[str, str],
+        BeforeValidator(_names_as_mapping, json_schema_input_type=dict[str, str] | list[str]),
+    ] = Field(
+        description="Models it serves: a list of names, or a mapping from our name to its name."
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="Sent to this backend as a bearer token; the client's key never is.",
+    )
+    tls_verify: bool = Field(default=True, description="Check the certificate of an https backend.")
+    tls_ca: Path | None = Field(
+        default=None, description="PEM file of the authority that signed it."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_base_url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises ValueError when it is not a port
+        except ValueError as error:
+            raise ValueError("must be http://host:port or https://host:port") from error
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be http://host:port or https://host:port")
+        if parts.path.rstrip("/") or parts.query or parts.fragment or parts.username:
+            raise ValueError(
+                "must not have a path, a query or a user; write only http(s)://host:port"
+            )
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("serves")
+    @classmethod
+    def _serves_something(cls, serves: dict[str, str]) -> dict[str, str]:
+        if not serves:
+            raise ValueError("must name at least one model")
+        return serves
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_from_url(cls, data: object) -> object:
+        if isinstance(data, dict) and not data.get("name") and isinstance(data.get("url"), str):
+            return {**data, "name": data["url"].partition("://")[2].partition("/")[0]}
+        return data
+
+
+class Engine(Section):
+    """The embedded engine (llama.cpp in a child process) that ``headrace up`` starts."""
+
+    enabled: bool = Field(default=True, description="Whether `headrace up` starts it.")
+    model: Path | None = Field(
+        default=None,
+        description="A GGUF file; by default SmolLM2-135M-Instruct, which comes with Headrace.",
+    )
+    name: str | None = Field(
+        default=None, description="Name clients use for its model; by default the file's name."
+    )
+    context_length: int = Field(default=8192, ge=256, description="Tokens of context per slot.")
+    slots: int = Field(default=4, ge=1, le=256, description="Requests it runs at the same time.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads; by default all cores."
+    )
+    start_s: Seconds = Field(default=120.0, description="Time to load the model before giving up.")
+
+
+class Media(Section):
+    """Which media URLs an engine may be asked to fetch. Data URLs are always allowed."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts (exact, or *.example.com) from which engines may fetch media by URL.",
+    )
+
+
+class Logging(Section):
+    """The log: one JSON line per request plus lifecycle events, on standard error."""
+
+    requests: bool = Field(default=True, description="Whether each finished request is logged.")
+    format: Literal["json", "console"] = Field(
+        default="json", description="JSON lines for collectors, or short lines for people."
+    )
+    file: Path | None = Field(
+        default=None, description="Write the log to this file, not to standard error."
+    )
+
+
+class Config(Section):
+    """headrace.yaml as a whole."""
+
+    server: Server = Server()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    models: tuple[Model, ...] = Field(
+        default=(),
+        description="The declared catalogue; by default what backends and the engine serve.",
+    )
+    backends: tuple[Backend, ...] = Field(
+        default=(), description="Running engines, one entry each."
+    )
+    engine: Engine = Engine()
+    media: Media = Media()
+    logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        refused: list[InitErrorDetails] = []
+        seen: dict[str, str] = {}
+        for index, model in enumerate(self.models):
+            for name in (model.name, *model.aliases):
+                if name in seen:
+                    message = f"the name {name!r} is already used by the model {seen[name]!r}"
+                    refused.append(_refusal(message, "models", index))
+                seen.setdefault(name, model.name)
+        names = [backend.name for backend in self.backends]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                message = f"another backend is named {name!r}; give one of them another `name`"
+                refused.append(_refusal(message, "backends", index))
+        return self._unless(refused)
+
+    @model_validator(mode="after")
+    def _backends_serve_declared_models(self) -> Self:
+        declared = [model.name for model in self.models]
+        refused: list[InitErrorDetails] = []
+        for index, backend in enumerate(self.backends if declared else ()):
+            for name in sorted(backend.serves.keys() - declared):
+                message = f"{name!r} is not declared in `models`, which has {', '.join(declared)}"
+                refused.append(_refusal(message, "backends", index, "serves"))
+        return self._unless(refused)
+
+    def _unless(self, refused: list[InitErrorDetails]) -> Self:
+        if refused:
+            raise ValidationError.from_exception_data("Config", refused)
+        return self
+
+
+def _refusal(message: str, *place: str | int) -> InitErrorDetails:
+    """A problem between sections, at the place where a person would mend it."""
+    error = PydanticCustomError("conflict", "{message}", {"message": message})
+    return InitErrorDetails(type=error, loc=place, input=None)

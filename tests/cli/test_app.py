@@ -1,0 +1,155 @@
+"""The command line as a whole: help, version, errors and exit codes."""
+
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from headrace import __version__
+from headrace.cli.app import COMMANDS, app
+
+HEADRACE = [sys.executable, "-m", "headrace"]
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Typer colours its help where CI shows colours
+HEAVY = {"headrace.config.schema", "pydantic_settings", "uvloop", "httptools", "prompt_toolkit"}
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code and what was printed, on a wide terminal and without colours."""
+    result = CliRunner().invoke(app, arguments, prog_name="headrace", env={"COLUMNS": "200"})
+    return result.exit_code, COLOUR.sub("", result.stdout), COLOUR.sub("", result.stderr)
+
+
+def test_version() -> None:
+    """--version prints the version and nothing else."""
+    assert (0, f"headrace {__version__}\n", "") == run("--version")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(option: str) -> None:
+    """Help lists every command with its summary."""
+    code, out, _ = run(option)
+
+    assert 0 == code
+    for name, entry in COMMANDS.items():
+        assert name in out
+        assert entry.summary in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example(name: str) -> None:
+    """The help of a command says what the list of commands says, and shows how to call it."""
+    code, out, _ = run(name, "--help")
+
+    assert 0 == code
+    assert COMMANDS[name].summary in out
+    assert "Example" in out
+    assert all(example in out for example in COMMANDS[name].examples)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_can_be_called(name: str) -> None:
+    """Every example in a command's help is a call that the command understands."""
+    for example in COMMANDS[name].examples:
+        command: Any = typer.main.get_command(app)
+        rest = example.split()
+        while isinstance(command, TyperGroup):
+            context = command.make_context(rest[0], rest[1:])
+            _, command, _ = command.resolve_command(context, rest[1:])
+            rest = rest[1:]
+
+        assert command.make_context(rest[0], rest[1:]).command is command
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_has_its_file(name: str) -> None:
+    """A command is the thing of its own name in the file of its own name."""
+    module = importlib.import_module(f"headrace.cli.{name}")
+
+    assert callable(vars(module)[name])
+
+
+def test_unknown_command() -> None:
+    """A mistyped command is told the nearest one."""
+    code, _, error = run("confg")
+
+    assert 2 == code
+    assert "Did you mean 'config'?" in error
+
+
+def test_help_waits_for_no_library() -> None:
+    """Help and completion do not import what only a command needs."""
+    source = f"import sys, headrace.cli.app; print({HEAVY!r} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True)
+
+    assert b"set()" == found.stdout.strip()
+
+
+def test_completion_reaches_inner_commands() -> None:
+    """The shell completes commands of commands."""
+    env = {
+        **os.environ,
+        "_HEADRACE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "headrace config s",
+        "COMP_CWORD": "2",
+    }
+    found = subprocess.run(HEADRACE, env=env, capture_output=True, check=True)
+
+    assert {b"show", b"schema"} == set(found.stdout.split())
+
+
+def test_error_is_one_line(tmp_path: Path) -> None:
+    """A wrong configuration is a sentence on standard error and exit code 2; no traceback."""
+    path = tmp_path / "none.yaml"
+
+    assert (2, "", f"headrace: {path}: there is no such file\n") == run(
+        "config", "check", str(path)
+    )
+
+
+def test_every_problem_has_a_line(tmp_path: Path) -> None:
+    """Several problems are several lines, each of which says who speaks."""
+    path = tmp_path / "wrong.yaml"
+    path.write_text("server: {port: x, read_s: x}")
+
+    code, _, error = run("config", "check", str(path))
+
+    assert 2 == code
+    assert 2 == len(error.splitlines())
+    assert all(line.startswith(f"headrace: {path}:1:server.") for line in error.splitlines())
+
+
+def test_reader_that_goes_away() -> None:
+    """`headrace config schema | head -1` ends without a complaint."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        ended = subprocess.run(
+            [*HEADRACE, "config", "schema"], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+
+    assert b"" == ended.stderr
+
+
+def test_interrupt(tmp_path: Path) -> None:
+    """Ctrl-C ends a command with exit code 130 and without a traceback."""
+    fifo = tmp_path / "headrace.yaml"
+    os.mkfifo(fifo)
+    with (
+        subprocess.Popen(
+            [*HEADRACE, "config", "check", str(fifo)], stderr=subprocess.PIPE
+        ) as process,
+        fifo.open("w"),
+    ):  # opens when the command has begun to read
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+
+    assert (130, b"") == (process.returncode, error)
