@@ -95,7 +95,7 @@ class Gateway:
         """
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self.watchdog = Watchdog(loop, self.fleet.sweep)
+        self._watchdog = Watchdog(loop, (self.clients, self._active), (self.fleet.sweep,))
         host, port = self.config.server.host, self.config.server.port
         try:
             self._server = await loop.create_server(
@@ -106,7 +106,7 @@ class Gateway:
             await self._close_listener()
             raise StartError(_why(error, host, port, str(self.config.logging.file))) from None
         self.port = self._server.sockets[0].getsockname()[1]
-        self.watchdog.start()
+        self._watchdog.start()
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
         )
@@ -131,7 +131,7 @@ class Gateway:
         for client in tuple(self.clients):
             client.close_when_idle()
         await asyncio.sleep(0)
-        self.watchdog.stop()
+        self._watchdog.stop()
         self.fleet.close()
         for client in tuple(self.clients):
             client.cut()
@@ -165,7 +165,6 @@ class Gateway:
             return
         exchange = Exchange(request, client, endpoint, self._request_id(request), self)
         self._active.add(exchange)
-        self.watchdog.watch(exchange)
         client.listen(exchange)
         exchange.task = self._loop.create_task(self.pipeline.run(exchange))
 
@@ -179,7 +178,6 @@ class Gateway:
     def settled(self, exchange: Exchange, record: Record) -> None:
         """A request has ended (``Settler``)."""
         self._active.discard(exchange)
-        self.watchdog.forget(exchange)
         self.records.append(record)
         self.log.record(record, exchange.gaps)
 

@@ -150,13 +150,11 @@ class Client(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._handler.clients.add(self)
-        self._handler.watchdog.watch(self)
         self.deadline = now() + self._limits.keep_alive_s
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         self._handler.clients.discard(self)
-        self._handler.watchdog.forget(self)
         listener, self._listener = self._listener, None
         for request in (self._incoming, *self._queue):
             if request is not None:
@@ -247,10 +245,11 @@ class Client(asyncio.Protocol):
         if request is None or request.refusal is not None:
             return
         request.take(body)
-        try:
-            self._check_sizes(request)
-        except ApiError as error:
-            self._refuse(request, error)
+        if request.size > request.length:  # chunked: its size shows only now
+            try:
+                self._check_sizes(request)
+            except ApiError as error:
+                self._refuse(request, error)
 
     def on_message_complete(self) -> None:
         request, self._incoming = self._incoming, None

@@ -8,7 +8,7 @@ second costs less than a tenth of one for each. The price: a deadline is late by
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 TICK_S = 0.1
@@ -29,13 +29,16 @@ class Watched(Protocol):
 class Watchdog:
     """Calls ``expire`` on what is past its deadline, and some sweeps on every tick."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *sweeps: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        watched: Sequence[Collection[Watched]],
+        sweeps: Sequence[Callable[[float], None]],
+    ) -> None:
         self._loop = loop
+        self._watched = watched
         self._sweeps = sweeps
-        self._watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self.watch = self._watched.add
-        self.forget = self._watched.discard
 
     def start(self) -> None:
         """Tick from now on."""
@@ -49,8 +52,9 @@ class Watchdog:
 
     def _tick(self) -> None:
         moment = now()
-        for late in [watched for watched in self._watched if watched.deadline < moment]:
-            late.expire(moment)
+        for watched in self._watched:
+            for late in [each for each in watched if each.deadline < moment]:
+                late.expire(moment)
         for sweep in self._sweeps:
             sweep(moment)
         self._timer = self._loop.call_later(TICK_S, self._tick)

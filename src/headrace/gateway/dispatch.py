@@ -160,12 +160,12 @@ def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, 
     elif exchange.span is not None:
         start, end = exchange.span
         body = b"".join((body[:start], upstream.encode(), body[end:]))
-    head = b"%b %b HTTP/1.1\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+    head = b"%b %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
         request.method.encode("ascii"),
         request.target,
         replica.head,
         forwarded(request.headers),
-        exchange.request_id.encode("ascii"),
+        exchange.id_line,
         len(body),
     )
     return head, (body,)

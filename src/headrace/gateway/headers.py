@@ -16,27 +16,30 @@ HOP_BY_HOP = frozenset({
 # What we say ourselves; and what only makes sense between us and the engine.
 REPLACED = frozenset({b"content-length", b"server", b"x-request-id", b"x-headrace-replica"})
 
+_DROPPED = HOP_BY_HOP | REPLACED
+
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines that go on to an engine."""
-    named = headers.get(b"connection", b"").lower()
-    lines = [
-        b"%b: %b\r\n" % (name, value)
-        for name, value in headers.items()
-        if (name in FORWARDED or name.startswith(FORWARDED_PREFIXES)) and name not in named
-    ]
-    return b"".join(lines)
+    names = FORWARDED & headers.keys()
+    joined = b" ".join(headers)
+    if b"anthropic-" in joined or b"openai-" in joined:
+        names |= {name for name in headers if name.startswith(FORWARDED_PREFIXES)}
+    named = headers.get(b"connection")
+    if named is not None:
+        names -= _tokens(named)
+    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names])
 
 
 def returned(headers: Headers) -> bytes:
     """The lines of an engine's answer that go back to the client."""
-    named: tuple[bytes, ...] = ()
+    dropped = _DROPPED
     for name, value in headers:
         if name == b"connection":
-            named += tuple(token.strip() for token in value.lower().split(b","))
-    lines = [
-        b"%b: %b\r\n" % (name, value)
-        for name, value in headers
-        if name not in HOP_BY_HOP and name not in REPLACED and name not in named
-    ]
-    return b"".join(lines)
+            dropped |= _tokens(value)
+    return b"".join([b"%b: %b\r\n" % item for item in headers if item[0] not in dropped])
+
+
+def _tokens(value: bytes) -> frozenset[bytes]:
+    """The headers that a Connection header names: they are for one hop only."""
+    return frozenset(token.strip() for token in value.lower().split(b","))

@@ -118,6 +118,6 @@ def _end(exchange: Exchange, relay: Relay | None, error: ApiError) -> None:
     exchange.failed(error)
     exchange.status = error.status
     exchange.settle()
-    headers = answers.error_headers(error) + answers.request_id(exchange.request_id)
+    headers = answers.error_headers(error) + exchange.id_line
     body = answers.error_body(error, exchange.endpoint.dialect)
     exchange.client.answer(error.status, headers, body)

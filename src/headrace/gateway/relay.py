@@ -13,9 +13,9 @@ import msgspec
 from headrace.errors import ApiError, EngineError, UpstreamFailed
 from headrace.gateway import answers
 from headrace.gateway.clocks import now
-from headrace.gateway.exchange import Exchange
+from headrace.gateway.exchange import MAX_GAPS, Exchange
 from headrace.gateway.headers import returned
-from headrace.gateway.stream import Frames, Renamer, find_usage
+from headrace.gateway.stream import Frames, Renamer, find_usage, usage_of
 from headrace.routing.router import Stickiness
 from headrace.upstream.connection import Reply
 
@@ -100,8 +100,15 @@ class Relay:
     # --- Sink: called by the upstream connection ------------------------------------------
 
     def data(self, data: bytes) -> None:
-        self._exchange.chunk(now())
-        self._pass(data)
+        """A piece of the body. The hot path of every stream: few calls, each with its reason."""
+        exchange = self._exchange
+        moment = now()
+        if len(exchange.gaps) < MAX_GAPS:
+            exchange.gaps.append((moment - exchange.last_at) * 1000)
+        exchange.last_at = moment
+        data = self._frames.feed(data) if self._frames is not None else self._piece(data)
+        exchange.bytes_out += len(data)
+        self._client.write(data)
 
     def end(self) -> None:
         frames = self._frames
@@ -142,19 +149,17 @@ class Relay:
         self._pass(reply.body)
 
     def _pass(self, data: bytes) -> None:
-        frames = self._frames
-        if frames is not None:
-            data = frames.feed(data)
-        else:
-            if len(self._edge) > 2 * EDGE_BYTES:
-                self._edge = self._edge[:EDGE_BYTES] + self._edge[-EDGE_BYTES:]
-            self._edge += (
-                data if len(data) < 2 * EDGE_BYTES else data[:EDGE_BYTES] + data[-EDGE_BYTES:]
-            )
-            if self._renamer is not None:
-                data = self._renamer.feed(data)
+        data = self._frames.feed(data) if self._frames is not None else self._piece(data)
         self._exchange.bytes_out += len(data)
         self._client.write(data)
+
+    def _piece(self, data: bytes) -> bytes:
+        """Keep both ends of a large answer for its usage; put the client's name for the model in."""
+        if len(self._edge) > 2 * EDGE_BYTES:
+            self._edge = self._edge[:EDGE_BYTES] + self._edge[-EDGE_BYTES:]
+        short = len(data) < 2 * EDGE_BYTES
+        self._edge += data if short else data[:EDGE_BYTES] + data[-EDGE_BYTES:]
+        return data if self._renamer is None else self._renamer.feed(data)
 
     def _whole(self, body: bytes) -> None:
         """
@@ -163,7 +168,7 @@ class Relay:
         exchange = self._exchange
         if self._renamer is not None:
             body = self._renamer.whole(body)
-        exchange.usage = find_usage(body)
+        exchange.usage = usage_of(body)
         exchange.bytes_out = len(body)
         self._settle_well()
         self._client.answer(self._reply.status, self._head(), body)
@@ -203,7 +208,7 @@ class Relay:
     def _ours(self) -> bytes:
         exchange = self._exchange
         replica = exchange.replica.header if exchange.replica is not None else b""
-        return b"x-request-id: %b\r\n%b" % (exchange.request_id.encode("ascii"), replica)
+        return exchange.id_line + replica
 
     def _note_stream(self, frames: Frames) -> None:
         self._exchange.events = frames.events

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.errors import ApiError
-from headrace.gateway.clocks import Watchdog
 from headrace.gateway.routes import Endpoint
 
 if TYPE_CHECKING:
@@ -91,7 +90,6 @@ class Handler(Protocol):
     """What a connection needs to know of the gateway."""
 
     budget: Budget
-    watchdog: Watchdog
     clients: set["Client"]
     draining: bool
 

@@ -19,6 +19,7 @@ MAX_FRAME_BYTES = 256 * 1024
 # How the streams of chat, messages and responses say that they are over.
 _ENDS = (b"[DONE]", b"message_stop", b"response.completed")
 
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n")
 _FRAME_END = re.compile(rb"\r?\n\r?\n")
 _USAGE = re.compile(rb'"usage"[ \t]*:[ \t]*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
@@ -39,11 +40,17 @@ class _WireUsage(msgspec.Struct):
     input_tokens_details: _Details | None = None
 
 
+class _Answer(msgspec.Struct):
+    usage: _WireUsage | None = None
+
+
 class _Frame(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
 
 
+_NOTHING = Usage()
 _usage_decoder = msgspec.json.Decoder(_WireUsage)
+_answer_decoder = msgspec.json.Decoder(_Answer)
 _frame_decoder = msgspec.json.Decoder(_Frame)
 
 
@@ -82,9 +89,20 @@ class Renamer:
 class Frames:
     """The state of one event stream."""
 
-    __slots__ = ("_block", "_first", "_last", "_open", "_renamer", "_strip", "_tail", "events")
+    __slots__ = (
+        "_block",
+        "_first",
+        "_last",
+        "_open",
+        "_plain",
+        "_renamer",
+        "_strip",
+        "_tail",
+        "events",
+    )
 
     def __init__(self, *, strip_usage: bool, renamer: Renamer | None) -> None:
+        self._plain = renamer is None
         self._strip = strip_usage
         self._renamer = renamer
         self._tail = b""
@@ -96,8 +114,12 @@ class Frames:
 
     def feed(self, data: bytes) -> bytes:
         """Take a piece from the network; return the frames that are now complete, possibly none."""
-        if not self._tail and data.endswith((b"\n\n", b"\r\n\r\n")):
+        if not self._tail and data.endswith(_BLANK_LINES):
             self._open = False
+            if self._plain and b'"usage"' not in data:  # nearly every token of nearly every stream
+                self.events += data.count(b"data:")
+                self._block = data
+                return data
             return self._edit(data)
         data = self._tail + data
         cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
@@ -144,29 +166,45 @@ class Frames:
         return block if self._renamer is None else self._renamer.whole(block)
 
 
+def usage_of(body: bytes) -> Usage | None:
+    """The usage that a whole JSON answer reports; None when there is none."""
+    if not body.startswith(b"{"):
+        return None
+    try:
+        wire = _answer_decoder.decode(body).usage
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return None if wire is None else _merged(wire, _NOTHING)
+
+
 def find_usage(data: bytes) -> Usage | None:
     """
-    The usage that an answer reports, wherever it stands; None when there is none.
+    The usage that a stream or a part of an answer reports; None when there is none.
 
     Anthropic's streams report it in two frames; a later value of a field replaces an earlier one.
     """
-    prompt = completion = cached = None
-    for found in _USAGE.finditer(data):
+    found: Usage | None = None
+    for match in _USAGE.finditer(data):
         try:
-            wire = _usage_decoder.decode(found[1])
+            wire = _usage_decoder.decode(match[1])
         except msgspec.DecodeError:
             continue
-        details = wire.prompt_tokens_details or wire.input_tokens_details or _Details()
-        prompt = _latest(prompt, wire.prompt_tokens, wire.input_tokens)
-        completion = _latest(completion, wire.completion_tokens, wire.output_tokens)
-        cached = _latest(cached, details.cached_tokens, wire.cache_read_input_tokens)
-    if prompt is None and completion is None:
-        return None
-    return Usage(prompt or 0, completion or 0, cached or 0)
+        found = _merged(wire, found or _NOTHING)
+    return found
 
 
-def _latest(before: int | None, *values: int | None) -> int | None:
-    return next((value for value in values if value is not None), before)
+def _merged(wire: _WireUsage, before: Usage) -> Usage:
+    prompt = wire.prompt_tokens if wire.prompt_tokens is not None else wire.input_tokens
+    completion = wire.completion_tokens
+    if completion is None:
+        completion = wire.output_tokens
+    details = wire.prompt_tokens_details or wire.input_tokens_details
+    cached = wire.cache_read_input_tokens if details is None else details.cached_tokens
+    return Usage(
+        before.prompt if prompt is None else prompt,
+        before.completion if completion is None else completion,
+        before.cached if cached is None else cached,
+    )
 
 
 def _without_usage(block: bytes) -> bytes:

@@ -140,6 +140,6 @@ def _console(event: Event) -> bytes:
     shown = (
         f"{key}={value}"
         for key, value in event.items()
-        if key not in {"time", "event"} and value not in {None, ""}
+        if key not in {"time", "event"} and value is not None and value != ""
     )
     return f"{at}{event['event']} {' '.join(shown)}".encode()

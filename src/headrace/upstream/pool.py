@@ -45,7 +45,6 @@ class Pool:
             Broken: the replica could not be reached, or failed before the head of its answer.
 
         """
-        loop = asyncio.get_running_loop()
         connection = self._take(time.monotonic())
         if connection is not None:
             try:
@@ -53,7 +52,7 @@ class Pool:
             except Broken as broken:
                 if not (broken.untouched and broken.reused):
                     raise
-        return await (await self._connect(loop)).send(head, body)
+        return await (await self._connect()).send(head, body)
 
     def sweep(self, now: float) -> None:
         """
@@ -84,7 +83,8 @@ class Pool:
             connection.abort()
         return None
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
         host, port, tls = self._address
         try:
             async with asyncio.timeout(self._connect_s):

@@ -1,0 +1,1 @@
+"""Running models: what starts an engine here and keeps it alive. Knows no tenants, no routes."""

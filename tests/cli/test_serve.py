@@ -1,0 +1,71 @@
+"""``headrace serve``: the gateway alone; it starts, says where, and stops."""
+
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from headrace.cli.serve import count, parting
+from tests.cli.program import Program, children
+
+CONFIG = """
+server: {port: 0}
+backends:
+  - {url: "http://127.0.0.1:9", name: gpu, serves: [big, small]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "headrace.yaml").write_text(CONFIG, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.e2e
+class TestProgram:
+    """The real program."""
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_serves_and_stops(self, folder: Path, number: signal.Signals) -> None:
+        """It says where it listens, lists the models, and ends with code 0 when asked to."""
+        with Program(["serve"], folder) as serve:
+            url = serve.read_until(r"listens on (http://\S+) \(2 models, 1 backend\)")
+            models = httpx2.get(f"{url}/v1/models", trust_env=False).json()["data"]
+            started = children(serve.process.pid)
+            serve.signal(number)
+
+            assert [model["id"] for model in models] == ["big", "small"]
+            assert started == []
+            assert serve.wait() == 0
+
+    def test_a_busy_port(self, folder: Path) -> None:
+        """One sentence, exit code 2."""
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            with Program(["serve", "--port", str(port)], folder) as serve:
+                assert serve.wait() == 2
+                assert serve.err.decode().startswith(f"headrace: Port {port} on 127.0.0.1 is in")
+                assert serve.err.count(b"\n") == 1
+
+    def test_nothing_to_serve(self, tmp_path: Path) -> None:
+        """A gateway without any engine is a mistake, and the sentence says what to do."""
+        with Program(["serve"], tmp_path) as serve:
+            assert serve.wait() == 2
+            assert "headrace up" in serve.err.decode()
+            assert serve.err.count(b"\n") == 1
+
+
+def test_parting_tells_what_is_waited_for() -> None:
+    """Only running requests delay a stop."""
+    assert parting(0, 30) == "stopping"
+    assert parting(1, 30) == ("stopping: 1 running request gets up to 30 s; Ctrl-C again to kill")
+    assert parting(2, 2.5).startswith("stopping: 2 running requests get up to 2.5 s")
+
+
+def test_count_knows_the_plural() -> None:
+    """``1 model``, ``2 models``, ``0 models``."""
+    assert [count(n, "model") for n in (0, 1, 2)] == ["0 models", "1 model", "2 models"]
