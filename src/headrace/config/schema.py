@@ -203,7 +203,7 @@ class Engine(Section):
     context_length: int = Field(default=8192, ge=256, description="Tokens of context per slot.")
     slots: int = Field(default=4, ge=1, le=256, description="Requests it runs at the same time.")
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads; by default all cores."
+        default=None, ge=1, description="CPU threads; by default one less than there are cores."
     )
     start_s: Seconds = Field(default=120.0, description="Time to load the model before giving up.")
 

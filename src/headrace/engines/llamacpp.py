@@ -28,7 +28,7 @@ GGUF_MAGIC = b"GGUF"
 # some idle connections of the gateway's pool keep every other request waiting for 5 s (measured).
 HTTP_THREADS = 128
 # One step of prompt processing, in tokens. Between steps the engine answers the other slots and
-# drops prompts whose client has gone: within 1 s, where its default of 2048 took up to 25 s.
+# drops prompts whose client has gone: within 3 s, where its default of 2048 took up to 25 s.
 BATCH = 256
 # Only errors. 0 would hide why a model cannot be loaded.
 LOG_ERRORS = 1

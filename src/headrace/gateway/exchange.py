@@ -45,8 +45,8 @@ class Exchange:
         "_began", "_chunk_s", "_settled", "attempts", "bytes_in", "bytes_out", "cause",
         "client", "clock", "connection", "deadline", "endpoint", "error", "events", "facts",
         "first_at", "gaps", "id_line", "last_at", "lease", "outcome", "reason", "replica",
-        "request", "request_id", "served", "settler", "span", "started_at", "status", "streaming", "task",
-        "total_at", "usage",
+        "request", "request_id", "served", "settler", "span", "started_at", "status", "streaming",
+        "task", "total_at", "usage",
     )  # fmt: skip
 
     def __init__(

@@ -154,7 +154,9 @@ class Relay:
         self._client.write(data)
 
     def _piece(self, data: bytes) -> bytes:
-        """Keep both ends of a large answer for its usage; put the client's name for the model in."""
+        """
+        Keep both ends of a large answer for its usage; put the client's name for the model in.
+        """
         if len(self._edge) > 2 * EDGE_BYTES:
             self._edge = self._edge[:EDGE_BYTES] + self._edge[-EDGE_BYTES:]
         short = len(data) < 2 * EDGE_BYTES

@@ -1,0 +1,63 @@
+# Every check that CI runs, by name. CI runs nothing that is not here.
+.DEFAULT_GOAL := help
+UV := uv run --frozen
+WORKERS ?= 2
+
+.PHONY: help install servers lint types imports test test-e2e test-vllm coverage docs docs-serve \
+	config-docs build check bench-overhead bench-overhead-quick
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
+
+install: ## Install everything the checks need, from the lock file
+	uv sync --frozen
+
+servers: ## Install the servers that tests and benchmarks start (apt)
+	scripts/install-servers
+
+lint: ## Style and formatting
+	$(UV) ruff check .
+	$(UV) ruff format --check .
+
+types: ## Static types, strict
+	$(UV) mypy
+
+imports: ## Who may import whom
+	$(UV) lint-imports
+
+test: ## All tests but those against real vLLM
+	$(UV) pytest -n $(WORKERS) --dist loadgroup
+
+test-e2e: ## Real clients against the real embedded model
+	$(UV) pytest -m e2e tests/e2e
+
+test-vllm: ## Real vLLM on CPU: builds its environment first (2.9 GB), then some two minutes
+	scripts/vllm-env
+	$(UV) pytest -m vllm tests/vllm
+
+coverage: ## All tests, with branch coverage and its limit
+	rm -f .coverage .coverage.*
+	$(UV) coverage run -m pytest -n $(WORKERS) --dist loadgroup
+	$(UV) coverage combine -q
+	$(UV) coverage report
+
+docs: ## Build the documentation; warnings are errors
+	$(UV) --group docs mkdocs build --strict
+
+docs-serve: ## Read the documentation at http://127.0.0.1:8001
+	$(UV) --group docs mkdocs serve --dev-addr 127.0.0.1:8001
+
+config-docs: ## Write docs/configuration.md anew from the schema
+	$(UV) python -m headrace.config.describe docs/configuration.md
+
+build: ## Build the wheel and see that it holds what it needs
+	uv build --wheel --out-dir dist
+	$(UV) python -m zipfile -l dist/headrace-*.whl | grep -q 'headrace/engines/smollm2.jinja'
+
+check: lint types imports coverage docs ## What must hold before a change lands
+
+bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minutes, quiet machine)
+	$(UV) python -m benchmarks.overhead
+
+bench-overhead-quick: ## The harness works: three proxies, half a minute, numbers are not for quoting
+	$(UV) python -m benchmarks.overhead --quick --peers headrace,nginx,asgi
