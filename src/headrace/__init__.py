@@ -1,3 +1,3 @@
-"""Headrace: an inference platform for your own LLMs. Import from the module that defines a thing."""
+"""Headrace: an inference platform for your own LLMs. Import from the module that defines it."""
 
 __version__ = "0.1.0"

@@ -179,7 +179,7 @@ class Gateway:
         """A request has ended (``Settler``)."""
         self._active.discard(exchange)
         self.records.append(record)
-        self.log.record(record, exchange.gaps)
+        self.log.record(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------
 

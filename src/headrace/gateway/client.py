@@ -8,6 +8,7 @@ handler's.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -115,6 +116,12 @@ class Client(asyncio.Protocol):
             transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             transport.write(data)
+
+    def chunk_writer(self) -> Callable[[bytes], None] | None:
+        """A way to write bytes that are HTTP chunks already; None when this answer has none."""
+        if self._transport is None or not self._chunked:
+            return None
+        return self._transport.write
 
     def end(self) -> None:
         """End a body that ``start`` began."""

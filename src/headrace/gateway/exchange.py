@@ -22,8 +22,8 @@ from headrace.telemetry.records import Record
 from headrace.types import RequestFacts, Usage
 from headrace.upstream.connection import Connection
 
-# Pauses between chunks that are kept for percentiles, 4 bytes each: the first two minutes or so.
-MAX_GAPS = 8192
+# Arrival times of chunks that are kept for percentiles, 8 bytes each: the latest minute or two.
+MAX_TIMES = 8192
 
 NO_FACTS = RequestFacts(model="", endpoint="", stream=False, prompt_tokens=0)
 
@@ -42,11 +42,11 @@ class Exchange:
     """Mutable, owned by one task; the watchdog and the client may interrupt it."""
 
     __slots__ = (
-        "_began", "_chunk_s", "_settled", "attempts", "bytes_in", "bytes_out", "cause",
-        "client", "clock", "connection", "deadline", "endpoint", "error", "events", "facts",
-        "first_at", "gaps", "id_line", "last_at", "lease", "outcome", "reason", "replica",
-        "request", "request_id", "served", "settler", "span", "started_at", "status", "streaming",
-        "task", "total_at", "usage",
+        "_began", "_chunk_s", "_settled", "attempts", "bytes_in", "bytes_out", "cause", "client",
+        "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
+        "forgotten", "id_line", "lease", "outcome", "reason", "replica", "request", "request_id",
+        "resumed_at", "served", "settler", "span", "started_at", "status", "streaming", "task",
+        "times", "total_at", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -78,10 +78,11 @@ class Exchange:
         self.error = ""
         self.usage: Usage | None = None
         self.events = 0
-        self.gaps: array[float] = array("f")
+        self.times: array[float] = array("d")  # when chunks came, the latest of them
+        self.forgotten = 0  # how many came before those
         self.started_at = clocks.now()
         self.first_at = 0.0
-        self.last_at = 0.0
+        self.resumed_at = 0.0
         self.total_at = NEVER
         self.deadline = NEVER
         self.clock = "total"
@@ -98,7 +99,7 @@ class Exchange:
         """The task runs: from here on its own ``finally`` settles."""
         self._began = True
         self.total_at = self.deadline = self.started_at + total_s
-        self.last_at = now
+        self.resumed_at = now
 
     def wait(self, clock: str, until: float) -> None:
         """Run another clock until ``until``, or the total one if that is sooner."""
@@ -109,7 +110,8 @@ class Exchange:
 
     def stream(self, now: float, chunk_s: float) -> None:
         """The first byte is there: from now on each chunk has its own time to come."""
-        self.first_at = self.last_at = now
+        self.first_at = now
+        self.times.append(now)
         self.streaming = True
         self._chunk_s = chunk_s
         self.wait("chunk", now + chunk_s)
@@ -117,15 +119,26 @@ class Exchange:
     def expire(self, now: float) -> None:
         """The watchdog saw the deadline pass; a chunk may have come since it was set."""
         if self.streaming and self.clock == "chunk":
-            last = now if self.client.choked else self.last_at  # a slow client is not the engine's
+            self._forget()
+            last = now if self.client.choked else self._last_at  # a slow client is not its fault
             if last + self._chunk_s > now:
                 self.wait("chunk", last + self._chunk_s)
                 return
         self.deadline = NEVER
-        waited = now - (self.last_at if self.streaming else self.started_at)
+        waited = now - (self._last_at if self.streaming else self.started_at)
         what = _CLOCKS[self.clock]
         message = f"{what} within {waited:.0f} s ({self.clock} time-out)."
         self.interrupt(TimedOut(message, outcome=f"timed_out_{self.clock}"))
+
+    @property
+    def _last_at(self) -> float:
+        return max(self.times[-1] if self.times else self.started_at, self.resumed_at)
+
+    def _forget(self) -> None:
+        extra = len(self.times) - MAX_TIMES
+        if extra > 0:
+            del self.times[:extra]
+            self.forgotten += extra
 
     # --- ends -----------------------------------------------------------------------------
 
@@ -134,6 +147,8 @@ class Exchange:
         if self._settled or self.cause is not None:
             return
         self.cause = cause
+        if self.connection is not None:
+            self.connection.splice = None
         if self.task is not None:
             self.task.cancel()
         if not self._began:
@@ -151,7 +166,7 @@ class Exchange:
     def resume(self) -> None:
         """The client has caught up (``Listener``)."""
         if self.connection is not None and self.streaming:
-            self.last_at = clocks.now()
+            self.resumed_at = clocks.now()
             self.connection.resume()
 
     def failed(self, error: ApiError) -> None:

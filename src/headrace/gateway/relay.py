@@ -13,11 +13,11 @@ import msgspec
 from headrace.errors import ApiError, EngineError, UpstreamFailed
 from headrace.gateway import answers
 from headrace.gateway.clocks import now
-from headrace.gateway.exchange import MAX_GAPS, Exchange
+from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import returned
 from headrace.gateway.stream import Frames, Renamer, find_usage, usage_of
 from headrace.routing.router import Stickiness
-from headrace.upstream.connection import Reply
+from headrace.upstream.connection import Reply, Splice
 
 # Of a whole answer that is too large to be looked at in one piece, usage is searched in both ends.
 EDGE_BYTES = 8 * 1024
@@ -31,8 +31,8 @@ class Relay:
     """Passes one answer on. ``run`` returns when it has ended, well or not."""
 
     __slots__ = (
-        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_renamer", "_reply",
-        "_sticky",
+        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_pieces", "_renamer",
+        "_reply", "_splice", "_sticky",
     )  # fmt: skip
 
     def __init__(
@@ -43,8 +43,10 @@ class Relay:
         self._reply = reply
         self._done: asyncio.Future[None] | None = None
         self._ended = False
+        self._pieces = 0  # that passed through the frames, not by the splice
         self._edge = b""
         self._sticky = sticky
+        self._splice: Splice | None = None
         self._renamer = _renamer(exchange)
         self._frames: Frames | None = None
         if reply.header(b"content-type").startswith(b"text/event-stream") and reply.status < 400:
@@ -100,15 +102,8 @@ class Relay:
     # --- Sink: called by the upstream connection ------------------------------------------
 
     def data(self, data: bytes) -> None:
-        """A piece of the body. The hot path of every stream: few calls, each with its reason."""
-        exchange = self._exchange
-        moment = now()
-        if len(exchange.gaps) < MAX_GAPS:
-            exchange.gaps.append((moment - exchange.last_at) * 1000)
-        exchange.last_at = moment
-        data = self._frames.feed(data) if self._frames is not None else self._piece(data)
-        exchange.bytes_out += len(data)
-        self._client.write(data)
+        self._exchange.times.append(now())
+        self._pass(data)
 
     def end(self) -> None:
         frames = self._frames
@@ -122,7 +117,8 @@ class Relay:
         self._finish()
 
     def broken(self, reason: str) -> None:
-        if self._frames is not None and self._frames.finished():
+        last = self._splice.last if self._splice is not None else b""
+        if self._frames is not None and self._frames.finished(last):
             self.end()
             return
         message = BROKE.format(reason=reason)
@@ -134,6 +130,9 @@ class Relay:
         reply = self._reply
         self._exchange.stream(now(), chunk_s)
         self._client.start(reply.status, self._head() + answers.SSE)
+        write = self._client.chunk_writer()
+        if write is not None and self._renamer is None:
+            self._splice = Splice(write, self._exchange.times)
         self._pass(reply.body)
         if reply.complete:
             self.end()
@@ -149,7 +148,13 @@ class Relay:
         self._pass(reply.body)
 
     def _pass(self, data: bytes) -> None:
-        data = self._frames.feed(data) if self._frames is not None else self._piece(data)
+        frames = self._frames
+        if frames is not None:
+            data = frames.feed(data)
+            self._pieces += 1
+            self._reply.connection.splice = self._splice if frames.between else None
+        else:
+            data = self._piece(data)
         self._exchange.bytes_out += len(data)
         self._client.write(data)
 
@@ -213,8 +218,12 @@ class Relay:
         return exchange.id_line + replica
 
     def _note_stream(self, frames: Frames) -> None:
-        self._exchange.events = frames.events
-        self._exchange.usage = frames.usage()
+        exchange, splice = self._exchange, self._splice
+        spliced = len(exchange.times) + exchange.forgotten - self._pieces
+        exchange.events = frames.events + spliced  # one event a chunk: an estimate, for aborts
+        exchange.usage = frames.usage()
+        if splice is not None:
+            exchange.bytes_out += splice.size
 
     def _finish(self) -> None:
         self._settle_well()

@@ -94,7 +94,6 @@ class Frames:
         "_first",
         "_last",
         "_open",
-        "_plain",
         "_renamer",
         "_strip",
         "_tail",
@@ -102,7 +101,6 @@ class Frames:
     )
 
     def __init__(self, *, strip_usage: bool, renamer: Renamer | None) -> None:
-        self._plain = renamer is None
         self._strip = strip_usage
         self._renamer = renamer
         self._tail = b""
@@ -116,10 +114,6 @@ class Frames:
         """Take a piece from the network; return the frames that are now complete, possibly none."""
         if not self._tail and data.endswith(_BLANK_LINES):
             self._open = False
-            if self._plain and b'"usage"' not in data:  # nearly every token of nearly every stream
-                self.events += data.count(b"data:")
-                self._block = data
-                return data
             return self._edit(data)
         data = self._tail + data
         cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
@@ -144,9 +138,14 @@ class Frames:
         self._tail = b""
         return b"\n\n" if self._open else b""
 
-    def finished(self) -> bool:
-        """Whether the stream said that it was over: what breaks after that breaks nothing."""
-        return any(mark in self._block for mark in _ENDS)
+    def finished(self, last: bytes) -> bool:
+        """Whether the stream, ``last`` its latest bytes, said that it was over."""
+        return any(mark in self._block or mark in last for mark in _ENDS)
+
+    @property
+    def between(self) -> bool:
+        """Whether the stream stands between two frames, so that the next byte begins one."""
+        return not self._tail and not self._open
 
     def usage(self) -> Usage | None:
         """

@@ -11,6 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,10 +71,10 @@ class Writer:
             if self._file is not None:
                 self._out.close()
 
-    def record(self, record: Record, gaps: "array[float]") -> None:
-        """Queue a finished request; ``gaps`` are the pauses between its chunks, in milliseconds."""
+    def record(self, record: Record, times: "array[float]") -> None:
+        """Queue a finished request; ``times`` (s) are when its chunks came."""
         if len(self._queue) < MAX_QUEUED:
-            self._queue.append((record, gaps))
+            self._queue.append((record, times))
         else:
             self._dropped += 1
 
@@ -99,9 +100,9 @@ class Writer:
             if isinstance(item, dict):
                 lines.append(self._format(item))
                 continue
-            record, gaps = item
-            if gaps:
-                _measure(record, gaps)
+            record, times = item
+            if len(times) > 1:
+                _measure(record, times)
             finished.append(record)
             if self._requests:
                 lines.append(self._line(record))
@@ -128,10 +129,10 @@ class Writer:
             self._metrics.dropped(len(lines))
 
 
-def _measure(record: Record, gaps: "array[float]") -> None:
-    ordered = sorted(gaps)
-    record.itl_p50_ms = percentile(ordered, 0.5)
-    record.itl_p99_ms = percentile(ordered, 0.99)
+def _measure(record: Record, times: "array[float]") -> None:
+    gaps = sorted((after - before) * 1000 for before, after in pairwise(times))
+    record.itl_p50_ms = percentile(gaps, 0.5)
+    record.itl_p99_ms = percentile(gaps, 0.99)
 
 
 def _console(event: Event) -> bytes:

@@ -7,6 +7,7 @@ body to a ``Sink``; what the bytes mean is not its business. Nothing here awaits
 
 import asyncio
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
@@ -21,6 +22,46 @@ OVERSIZED = "the replica's answer has more than 64 KiB of headers"
 GARBAGE = "the replica's answer was not valid HTTP/1.1"
 
 Headers = list[tuple[bytes, bytes]]
+
+
+def _chunk_heads(longest: int) -> list[bytes]:
+    r"""
+    For each length of a whole HTTP chunk, framing included, the size line that it must begin with.
+
+    The length tells the size: its hexadecimal digits, two line ends and the body add up in one way
+    only. Empty where no chunk has that length (three bytes; 0x10 with one digit more than 0xf).
+    """
+    heads = [b""] * longest
+    for size in range(1, longest):
+        head = b"%x\r\n" % size
+        if len(head) + size + 2 < longest:
+            heads[len(head) + size + 2] = head
+    return heads
+
+
+# What may be spliced: one HTTP chunk that ends with a server-sent event, and reports no usage.
+CHUNK_HEADS = _chunk_heads(1024)
+FRAME_END = b"\n\n\r\n"
+MARK = b'"usage"'
+
+
+class Splice:
+    """
+    The short way of a token: from the replica's socket to the client's, HTTP framing and all.
+
+    Tokens mostly come one chunk to a segment, and between two chunks such a segment needs no
+    parser: its length tells how it must begin. Only what ends a server-sent event is spliced, so
+    that whoever sets this must know that the stream stands between two events. ``times`` (s,
+    monotonic), ``size`` (bytes) and ``last`` note what went by.
+    """
+
+    __slots__ = ("last", "size", "times", "write")
+
+    def __init__(self, write: Callable[[bytes], None], times: "array[float]") -> None:
+        self.write = write
+        self.times = times
+        self.size = 0
+        self.last = b""
 
 
 class Broken(Exception):
@@ -75,6 +116,7 @@ class Connection(asyncio.Protocol):
     """The protocol object that the event loop drives."""
 
     __slots__ = (
+        "_between_chunks",
         "_complete",
         "_extra",
         "_fed",
@@ -94,6 +136,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "answered",
         "idle_since",
+        "splice",
     )
 
     def __init__(
@@ -111,6 +154,7 @@ class Connection(asyncio.Protocol):
         self._sink: Sink | None = None
         self.answered = False
         self.idle_since = 0.0
+        self.splice: Splice | None = None  # set by the sink while a stream may be spliced
         self._reset()
 
     def _reset(self) -> None:
@@ -123,6 +167,8 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._complete = False
         self._extra = False
+        self._between_chunks = False
+        self.splice = None
         self._keep = False
 
     # --- what the pool and the relay call -------------------------------------------------
@@ -179,7 +225,7 @@ class Connection(asyncio.Protocol):
         """
         Close at once, so that the engine stops generating. Safe to call at any time, twice too.
         """
-        self._sink = None
+        self._sink = self.splice = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -199,6 +245,15 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        splice = self.splice
+        if splice is not None and self._between_chunks and len(data) < len(CHUNK_HEADS):
+            head = CHUNK_HEADS[len(data)]
+            if head and data.startswith(head) and data.endswith(FRAME_END) and MARK not in data:
+                splice.times.append(time.monotonic())
+                splice.size += len(data)
+                splice.last = data
+                splice.write(data)
+                return
         if self._waiter is None and self._sink is None and not self._head_done:
             self.abort()  # nothing was asked: whatever this is, it is not an answer
             return
@@ -253,6 +308,12 @@ class Connection(asyncio.Protocol):
         self._keep = self._parser.should_keep_alive()
         if self._status in {204, 304}:
             self._framed = True
+
+    def on_chunk_header(self) -> None:
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._between_chunks = True
 
     def on_body(self, body: bytes) -> None:
         if not self._extra:
