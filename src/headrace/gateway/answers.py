@@ -15,6 +15,7 @@ JSON = b"content-type: application/json\r\n"
 TEXT = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 # no-cache and x-accel-buffering keep proxies in front of us from holding chunks back.
 SSE = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+SSE_NAMES = frozenset({b"cache-control", b"x-accel-buffering"})
 LAST_CHUNK = b"0\r\n\r\n"
 
 _STATUS_LINES = {

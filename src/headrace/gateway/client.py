@@ -42,9 +42,9 @@ class Client(asyncio.Protocol):
     """The protocol object that the event loop drives."""
 
     __slots__ = (
-        "_active", "_chunked", "_fed", "_handler", "_headers", "_in_head", "_incoming", "_limits",
-        "_lingering", "_listener", "_loop", "_parser", "_queue", "_target", "_transport",
-        "choked", "deadline",
+        "_active", "_chunked", "_fed", "_handler", "_head", "_headers", "_in_head", "_incoming",
+        "_limits", "_lingering", "_listener", "_loop", "_parser", "_queue", "_target",
+        "_transport", "choked", "deadline",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, handler: Handler) -> None:
@@ -61,6 +61,7 @@ class Client(asyncio.Protocol):
         self._active: Request | None = None  # it is being answered
         self._queue: deque[Request] = deque()  # pipelined behind it
         self._listener: Listener | None = None
+        self._head = b""  # of an answer that has begun, until its first piece
         self._chunked = False
         self._lingering = False
         self.choked = False  # the client does not read what was written
@@ -102,19 +103,18 @@ class Client(asyncio.Protocol):
             framing = b"transfer-encoding: chunked\r\n"
         else:
             framing = b"" if length is None else b"content-length: %d\r\n" % length
-        if self._transport is not None:
-            self._transport.write(
-                b"%b%b%b%b\r\n" % (status_line(status), headers, framing, self._closing())
-            )
+        self._head = b"%b%b%b%b\r\n" % (status_line(status), headers, framing, self._closing())
 
     def write(self, data: bytes) -> None:
-        """Write a piece of the body, at once."""
+        """Write a piece of the body, at once; the first takes the head along, even if empty."""
         transport = self._transport
-        if transport is None or not data:
+        if transport is None:
             return
-        if self._chunked:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
+        if data and self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
             transport.write(data)
 
     def chunk_writer(self) -> Callable[[bytes], None] | None:
@@ -123,10 +123,14 @@ class Client(asyncio.Protocol):
             return None
         return self._transport.write
 
-    def end(self) -> None:
-        """End a body that ``start`` began."""
-        if self._transport is not None and self._chunked:
-            self._transport.write(LAST_CHUNK)
+    def end(self, data: bytes) -> None:
+        """Write the last piece of a body that ``start`` began, in one go with its end."""
+        if self._transport is not None:
+            if self._chunked:
+                piece = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+                data = piece + LAST_CHUNK
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
         self._finish()
 
     def cut(self) -> None:

@@ -31,9 +31,9 @@ def forwarded(headers: dict[bytes, bytes]) -> bytes:
     return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names])
 
 
-def returned(headers: Headers) -> bytes:
-    """The lines of an engine's answer that go back to the client."""
-    dropped = _DROPPED
+def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> bytes:
+    """The lines of an engine's answer that go back to the client, less what we say ourselves."""
+    dropped = _DROPPED | replaced if replaced else _DROPPED
     for name, value in headers:
         if name == b"connection":
             dropped |= _tokens(value)

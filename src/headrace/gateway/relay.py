@@ -15,7 +15,7 @@ from headrace.gateway import answers
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import returned
-from headrace.gateway.stream import Frames, Renamer, find_usage, usage_of
+from headrace.gateway.stream import NOTHING, Frames, Renamer, find_usage, usage_of
 from headrace.routing.router import Stickiness
 from headrace.upstream.connection import Reply, Splice
 
@@ -92,9 +92,8 @@ class Relay:
             self._note_stream(self._frames)
             typed = exchange.endpoint.stores
             frames = answers.error_frames(error, exchange.endpoint.dialect, typed=typed)
-            self._client.write(self._frames.interrupt() + frames)
             exchange.settle()
-            self._client.end()
+            self._client.end(self._frames.interrupt() + frames)
         else:
             exchange.settle()
             self._client.cut()
@@ -105,21 +104,26 @@ class Relay:
         self._exchange.times.append(now())
         self._pass(data)
 
-    def end(self) -> None:
+    def end(self, data: bytes) -> None:
         frames = self._frames
         if frames is not None:
-            self._client.write(frames.flush())
+            data = frames.feed(data) + frames.flush()
+            self._pieces += 1
+            self._exchange.times.append(now())
             self._note_stream(frames)
         else:
+            data = self._piece(data)
             if self._renamer is not None:
-                self._client.write(self._renamer.flush())
+                data += self._renamer.flush()
             self._exchange.usage = find_usage(self._edge)
-        self._finish()
+        self._exchange.bytes_out += len(data)
+        self._settle_well()
+        self._client.end(data)
 
     def broken(self, reason: str) -> None:
         last = self._splice.last if self._splice is not None else b""
         if self._frames is not None and self._frames.finished(last):
-            self.end()
+            self.end(b"")
             return
         message = BROKE.format(reason=reason)
         self.stop(UpstreamFailed(message, outcome="upstream_failed_midstream"))
@@ -129,13 +133,14 @@ class Relay:
     def _begin_stream(self, chunk_s: float) -> None:
         reply = self._reply
         self._exchange.stream(now(), chunk_s)
-        self._client.start(reply.status, self._head() + answers.SSE)
+        self._client.start(reply.status, self._head(answers.SSE_NAMES) + answers.SSE)
         write = self._client.chunk_writer()
         if write is not None and self._renamer is None:
             self._splice = Splice(write, self._exchange.times)
-        self._pass(reply.body)
         if reply.complete:
-            self.end()
+            self.end(reply.body)
+        else:
+            self._pass(reply.body)
 
     def _begin_pieces(self) -> None:
         """A large answer, or one whose end is not yet here: pass it on as it comes."""
@@ -187,11 +192,11 @@ class Relay:
         """
         reply, exchange = self._reply, self._exchange
         headers, body = self._head(), reply.body
+        exchange.usage = NOTHING  # refused: no token was spent
         if not _readable(body, exchange.endpoint.dialect):
             error = _as_error(reply.status, body)
             body = answers.error_body(error, exchange.endpoint.dialect)
-            headers = returned([h for h in reply.headers if h[0] != b"content-type"]) + self._ours()
-            headers += answers.JSON
+            headers = self._head(frozenset({b"content-type"})) + answers.JSON
         if reply.status in {429, 503} and not reply.header(b"retry-after"):
             headers += b"retry-after: 1\r\n"
         exchange.bytes_out = len(body)
@@ -209,8 +214,8 @@ class Relay:
         if found is not None and exchange.replica is not None:
             self._sticky.remember(found[1].decode("ascii"), exchange.served, exchange.replica.name)
 
-    def _head(self) -> bytes:
-        return returned(self._reply.headers) + self._ours()
+    def _head(self, replaced: frozenset[bytes] = frozenset()) -> bytes:
+        return returned(self._reply.headers, replaced) + self._ours()
 
     def _ours(self) -> bytes:
         exchange = self._exchange
@@ -224,10 +229,6 @@ class Relay:
         exchange.usage = frames.usage()
         if splice is not None:
             exchange.bytes_out += splice.size
-
-    def _finish(self) -> None:
-        self._settle_well()
-        self._client.end()
 
     def _end(self) -> None:
         self._ended = True

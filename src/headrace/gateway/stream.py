@@ -48,7 +48,7 @@ class _Frame(msgspec.Struct):
     choices: list[msgspec.Raw] | None = None
 
 
-_NOTHING = Usage()
+NOTHING = Usage()
 _usage_decoder = msgspec.json.Decoder(_WireUsage)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 _frame_decoder = msgspec.json.Decoder(_Frame)
@@ -173,7 +173,7 @@ def usage_of(body: bytes) -> Usage | None:
         wire = _answer_decoder.decode(body).usage
     except (msgspec.DecodeError, RecursionError):
         return None
-    return None if wire is None else _merged(wire, _NOTHING)
+    return None if wire is None else _merged(wire, NOTHING)
 
 
 def find_usage(data: bytes) -> Usage | None:
@@ -188,7 +188,7 @@ def find_usage(data: bytes) -> Usage | None:
             wire = _usage_decoder.decode(match[1])
         except msgspec.DecodeError:
             continue
-        found = _merged(wire, found or _NOTHING)
+        found = _merged(wire, found or NOTHING)
     return found
 
 

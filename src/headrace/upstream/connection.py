@@ -85,7 +85,8 @@ class Sink(Protocol):
 
     def data(self, data: bytes) -> None: ...
 
-    def end(self) -> None: ...
+    def end(self, data: bytes) -> None:
+        """Take the last piece, which may be empty: the body is complete."""
 
     def broken(self, reason: str) -> None: ...
 
@@ -120,8 +121,6 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_extra",
         "_fed",
-        "_framed",
-        "_head_bytes",
         "_head_done",
         "_headers",
         "_keep",
@@ -162,9 +161,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._status = 0
         self._fed = 0
-        self._head_bytes = 0
         self._head_done = False
-        self._framed = False
         self._complete = False
         self._extra = False
         self._between_chunks = False
@@ -264,7 +261,7 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._keep = False
             if not self._complete:
-                self._break(OVERSIZED if self._head_bytes > MAX_HEAD_BYTES else GARBAGE)
+                self._break(OVERSIZED if _size(self._headers) > MAX_HEAD_BYTES else GARBAGE)
                 return
         if not self._head_done and self._fed > MAX_HEAD_BYTES:
             self._break(OVERSIZED)
@@ -274,7 +271,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._on_lost(self)
-        if exc is None and self._head_done and not self._framed and not self._complete:
+        if exc is None and self._head_done and not self._complete and not self._is_framed():
             self._complete = True  # neither length nor chunks: the end of the connection is the end
             self._deliver()
             return
@@ -286,15 +283,8 @@ class Connection(asyncio.Protocol):
         self._extra = self._complete  # an answer that nobody asked for
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError(OVERSIZED)  # the parser stops, and data_received ends the connection
-        if self._head_done:
-            return  # a trailer
-        name = name.lower()
-        if name in {b"content-length", b"transfer-encoding"}:
-            self._framed = True
-        self._headers.append((name, value))
+        if not self._head_done:  # else it is a trailer
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self._extra:
@@ -302,12 +292,11 @@ class Connection(asyncio.Protocol):
         self._status = self._parser.get_status_code()
         if self._status < 200:
             self._headers.clear()  # 100 Continue, 103 Early Hints: the real answer follows
-            self._framed = False
             return
+        if self._fed > MAX_HEAD_BYTES and _size(self._headers) > MAX_HEAD_BYTES:
+            raise ValueError(OVERSIZED)  # the parser stops, and data_received ends the connection
         self._head_done = True
         self._keep = self._parser.should_keep_alive()
-        if self._status in {204, 304}:
-            self._framed = True
 
     def on_chunk_header(self) -> None:
         self._between_chunks = False
@@ -329,13 +318,13 @@ class Connection(asyncio.Protocol):
     def _deliver(self) -> None:
         sink = self._sink
         if sink is not None:
-            if self._parts:
-                data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                self._parts.clear()
-                sink.data(data)
-            if self._complete and self._sink is not None:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            if self._complete:
                 self._sink = None
-                sink.end()
+                sink.end(data)
+            elif data:
+                sink.data(data)
             return
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._head_done:
@@ -344,6 +333,11 @@ class Connection(asyncio.Protocol):
             body = b"".join(self._parts)
             self._parts.clear()
             waiter.set_result(Reply(self, self._status, self._headers, body, self._complete))
+
+    def _is_framed(self) -> bool:
+        """Whether the answer said where it ends; else it ends with the connection."""
+        names = {name for name, _ in self._headers}
+        return not names.isdisjoint({b"content-length", b"transfer-encoding"})
 
     def _held_enough(self) -> bool:
         return sum(map(len, self._parts)) > MAX_HELD_BYTES
@@ -358,3 +352,7 @@ class Connection(asyncio.Protocol):
             waiter.set_exception(Broken(reason, untouched=untouched, reused=self.answered))
         elif sink is not None:
             sink.broken(reason)
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
