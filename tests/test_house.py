@@ -129,4 +129,5 @@ def status(error: type) -> str:
     """The status of an error's answer; ``any`` where each error of the kind has its own."""
     if not issubclass(error, errors.ApiError) or error is errors.ApiError:
         return ""
-    return "any" if error.status == errors.ApiError.status else str(error.status)
+    kinds = error.__mro__[: error.__mro__.index(errors.ApiError)]
+    return str(error.status) if any("status" in vars(kind) for kind in kinds) else "any"

@@ -6,7 +6,6 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
     ├── StartError             something could not start: port, model, engine (exit code 2)
     └── ApiError               a client gets this one as JSON
         ├── BadRequest         400  the request cannot be understood
-        ├── Unauthorized       401  no valid key
         ├── NotFound           404  no such endpoint
         │   ├── ModelNotFound  404  no such model
         │   └── UnknownResponse 404 no replica is known to hold this stored response
@@ -16,6 +15,7 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
         ├── HeadersTooLarge    431  the request's head is over a size limit
         ├── Overloaded         503  no room at the moment (carries Retry-After)
         ├── NoReplica          503  the model is declared, but no replica can answer now
+        ├── Internal           500  a fault of our own
         ├── UpstreamFailed     502  the replica broke before its first byte
         ├── TimedOut           504  one of the five clocks ran out
         └── EngineError        any  an engine's own error, put into the client's dialect
@@ -78,16 +78,6 @@ class BadRequest(ApiError):
     type = "invalid_request_error"
     anthropic_type = "invalid_request_error"
     outcome = "rejected_invalid"
-
-
-class Unauthorized(ApiError):
-    """No valid key came with the request."""
-
-    status = 401
-    type = "authentication_error"
-    anthropic_type = "authentication_error"
-    code = "invalid_api_key"
-    outcome = "rejected_unauthorized"
 
 
 class NotFound(ApiError):
@@ -174,7 +164,14 @@ class NoReplica(ApiError):
     type = "service_unavailable"
     anthropic_type = "overloaded_error"
     code = "no_replica"
-    outcome = "rejected_no_replica"
+    outcome = "timed_out_queue"
+
+
+class Internal(ApiError):
+    """A fault of our own. The client learns no more than that; the log has the place."""
+
+    status = 500
+    code = "internal_error"
 
 
 class UpstreamFailed(ApiError):

@@ -71,7 +71,7 @@ async def test_case_25_unknown_paths_and_methods_make_no_labels(rig: Rig) -> Non
         await client.get("/v1/responses/scan-first")
         await client.get("/v1/models/scan-first")
         await client.get("/v1/responses/scan-first")
-        await client.ask("BREW", "/v1/models")
+        await client.ask("LOCK", "/v1/models")
     before = await _settled(rig)
     for number in range(30):
         await rig.get(f"/scan-{number}?q={number}")

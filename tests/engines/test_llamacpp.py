@@ -164,7 +164,10 @@ async def engine() -> AsyncIterator[httpx2.AsyncClient]:
     )
     await supervisor.start()
     try:
-        async with httpx2.AsyncClient(base_url=urls[0], timeout=50, trust_env=False) as client:
+        once = httpx2.Limits(max_keepalive_connections=0)  # it closes some connections unannounced
+        async with httpx2.AsyncClient(
+            base_url=urls[0], timeout=50, trust_env=False, limits=once
+        ) as client:
             yield client
     finally:
         await supervisor.stop()

@@ -30,9 +30,10 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()
 
 
-def request_id(value: str) -> bytes:
-    """The header that every answer carries."""
-    return b"x-request-id: %b\r\n" % value.encode("ascii")
+def request_id(value: str, dialect: Dialect = "openai") -> bytes:
+    """The header that every answer carries; Anthropic's SDK looks for it under another name too."""
+    line = b"x-request-id: %b\r\n" % value.encode("ascii")
+    return line if dialect == "openai" else line + line[2:]
 
 
 def error_headers(error: ApiError) -> bytes:

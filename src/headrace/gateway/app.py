@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import time
+from array import array
 from collections import deque
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ from headrace.telemetry.writer import Writer
 
 BACKLOG = 4096
 RECORDS = 1000
+NO_TIMES = array("d")
 # What clients on this machine use when the gateway listens on every address.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
@@ -50,7 +52,6 @@ class Gateway:
         self.fleet = Fleet(
             [model.name for model in self.catalogue.models], config.timeouts.connect_s
         )
-        self.pipeline = Pipeline(config, self.catalogue, self.fleet)
         self.records: deque[Record] = deque(maxlen=RECORDS)
         self.clients: set[Client] = set()
         self.draining = False
@@ -68,6 +69,7 @@ class Gateway:
         self.log = Writer(
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
         )
+        self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log)
         for backend in config.backends:
             self.fleet.add(backend)
 
@@ -98,13 +100,16 @@ class Gateway:
         self._watchdog = Watchdog(loop, (self.clients, self._active), (self.fleet.sweep,))
         host, port = self.config.server.host, self.config.server.port
         try:
-            self._server = await loop.create_server(
-                lambda: Client(loop, self), sock=_listen(host, port)
-            )
+            listener = _listen(host, port)
+        except OSError as error:
+            raise StartError(_why(error, host, port)) from None
+        try:
             self.log.start()
         except OSError as error:
-            await self._close_listener()
-            raise StartError(_why(error, host, port, str(self.config.logging.file))) from None
+            listener.close()
+            file = self.config.logging.file
+            raise StartError(f"Cannot open the log file {file}: {error.strerror}.") from None
+        self._server = await loop.create_server(lambda: Client(loop, self), sock=listener)
         self.port = self._server.sockets[0].getsockname()[1]
         self._watchdog.start()
         self.log.event(
@@ -170,18 +175,25 @@ class Gateway:
 
     def refuse(self, request: Request, client: Client, error: ApiError) -> None:
         """Answer a request with an error before it became one (``Handler``)."""
-        headers = answers.error_headers(error) + answers.request_id(self._request_id(request))
-        body = answers.error_body(error, routes.dialect(request.path))
+        request_id, dialect = self._request_id(request), routes.dialect(request.path)
+        headers = answers.error_headers(error) + answers.request_id(request_id, dialect)
+        body = answers.error_body(error, dialect)
+        endpoint = routes.path_of(request.path)
+        record = Record.refused(request_id, endpoint, error, request.size, len(body))
         request.drop()
+        self._note(record, NO_TIMES)
         client.answer(error.status, headers, body)
 
     def settled(self, exchange: Exchange, record: Record) -> None:
         """A request has ended (``Settler``)."""
         self._active.discard(exchange)
-        self.records.append(record)
-        self.log.record(record, exchange.times)
+        self._note(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------
+
+    def _note(self, record: Record, times: "array[float]") -> None:
+        self.records.append(record)
+        self.log.record(record, times)
 
     def _local(self, endpoint: routes.Endpoint, request: Request, client: Client) -> None:
         request_id = answers.request_id(self._request_id(request))
@@ -270,9 +282,10 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _why(error: OSError, host: str, port: int, file: str) -> str:
+def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use; stop that program or choose another port."
-    if error.errno in {errno.EACCES, errno.EADDRNOTAVAIL} or isinstance(error, socket.gaierror):
-        return f"Cannot listen on {host}:{port}: {error.strerror}."
-    return f"Cannot open the log file {file}: {error.strerror}."
+        return (
+            f"Port {port} on {host} is in use; stop that program, or choose another port "
+            "(--port, or `server.port`)."
+        )
+    return f"Cannot listen on {host}:{port}: {error.strerror}."

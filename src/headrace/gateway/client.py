@@ -165,6 +165,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
+        del self._parser  # it holds this object, and the two would wait for the collector
         self._handler.clients.discard(self)
         listener, self._listener = self._listener, None
         for request in (self._incoming, *self._queue):

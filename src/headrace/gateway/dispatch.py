@@ -9,14 +9,14 @@ import asyncio
 import itertools
 
 from headrace.config.schema import Retries, Timeouts
-from headrace.errors import NoReplica, UpstreamFailed
+from headrace.errors import ApiError, NoReplica, TimedOut, UpstreamFailed
 from headrace.fleet.registry import Fleet, Group, Replica
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
 from headrace.gateway.scan import rename_model
 from headrace.routing.router import Stickiness, choose, without
-from headrace.upstream.connection import Broken, Reply
+from headrace.upstream.connection import Broken, ConnectTimeout, Reply
 
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
 # clients often allow far more than models write, so the allowance itself would mislead.
@@ -71,6 +71,7 @@ class Dispatcher:
         Raises:
             NoReplica: the model had no replica for as long as the queue clock allows.
             UpstreamFailed: the replicas that were tried could not be reached or broke.
+            TimedOut: the last of them could not be reached in time.
 
         """
         self._budget.deposit()
@@ -90,9 +91,7 @@ class Dispatcher:
                 reply = await replica.pool.send(*_request(exchange, replica, body))
             except Broken as broken:
                 if not self._may_retry(exchange, tried):
-                    raise UpstreamFailed(
-                        f"The replica failed before its answer began: {broken.reason}."
-                    ) from None
+                    raise _failed(broken) from None
                 exchange.let_go()
                 continue
             exchange.connection = reply.connection
@@ -139,6 +138,13 @@ class Dispatcher:
             return False
         others = set(self._fleet.groups[exchange.served].names) - set(tried)
         return len(tried) < self._attempts and bool(others) and self._budget.withdraw()
+
+
+def _failed(broken: Broken) -> ApiError:
+    message = f"The replica failed before its answer began: {broken.reason}."
+    if isinstance(broken, ConnectTimeout):
+        return TimedOut(message, outcome="timed_out_connect")
+    return UpstreamFailed(message)
 
 
 def _cost(exchange: Exchange) -> int:

@@ -42,7 +42,8 @@ class Exchange:
     """Mutable, owned by one task; the watchdog and the client may interrupt it."""
 
     __slots__ = (
-        "_began", "_chunk_s", "_settled", "attempts", "bytes_in", "bytes_out", "cause", "client",
+        "_began", "_chunk_s", "_settled", "answer_id", "attempts", "bytes_in", "bytes_out", "cause",
+        "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
         "forgotten", "id_line", "lease", "outcome", "reason", "replica", "request", "request_id",
         "resumed_at", "served", "settler", "span", "started_at", "status", "streaming", "task",
@@ -62,6 +63,11 @@ class Exchange:
         self.endpoint = endpoint
         self.request_id = request_id
         self.id_line = answers.request_id(request_id)
+        self.answer_id = (
+            self.id_line
+            if endpoint.dialect == "openai"
+            else answers.request_id(request_id, endpoint.dialect)
+        )
         self.settler = settler
         self.facts = NO_FACTS
         self.served = ""  # the declared model's name

@@ -14,7 +14,9 @@ HOP_BY_HOP = frozenset({
     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 # What we say ourselves; and what only makes sense between us and the engine.
-REPLACED = frozenset({b"content-length", b"server", b"x-request-id", b"x-headrace-replica"})
+REPLACED = frozenset(
+    {b"content-length", b"request-id", b"server", b"x-headrace-replica", b"x-request-id"}
+)
 
 _DROPPED = HOP_BY_HOP | REPLACED
 

@@ -4,6 +4,7 @@ The media in a request: which URLs an engine would be made to fetch, and how muc
 An engine stands inside the network, so that it may fetch from listed hosts only.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
@@ -13,6 +14,10 @@ from headrace.errors import BadRequest
 
 # Keys under which the APIs take a URL that the engine opens. `source` is Anthropic's.
 _HOLDERS = frozenset({"image_url", "audio_url", "video_url", "file_url", "source", "input_audio"})
+
+# Control characters: one program ends a host's name there, another reads on.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_HOST = re.compile(r"[\s%]")
 
 # Above this a walk through the decoded body is cheaper than looking for keys in its bytes.
 _WALK_BYTES = 16 * 1024
@@ -41,13 +46,14 @@ class MediaGate:
         Refuse a body that names a URL of a host that is not listed; tell what it carries itself.
 
         Raises:
-            BadRequest: the message says which host, and which setting allows it.
+            BadRequest: the message says which host, and which setting allows it; or the body
+                cannot be decoded.
 
         """
         if not _may_hold(body):
             return NONE
         count = size = 0
-        for url, fetched in _urls(msgspec.json.decode(body)):
+        for url, fetched in _urls(_decode(body)):
             if fetched and not url[:16].lstrip().lower().startswith("data:"):
                 self._check_host(url)
             else:
@@ -57,7 +63,7 @@ class MediaGate:
 
     def _check_host(self, url: str) -> None:
         host = _host(url)
-        if host in self._exact or host.endswith(self._suffixes or ("\0",)):
+        if host in self._exact or (host and host.endswith(self._suffixes)):
             return
         raise BadRequest(
             f"Media from {host[:100] or 'this URL'} may not be fetched; an operator can add "
@@ -73,6 +79,15 @@ def _may_hold(body: bytes) -> bool:
     Escapes of ASCII letters (``\u00..``) could hide the key, so they count too.
     """
     return len(body) > _WALK_BYTES or b'url"' in body or b"\\u00" in body
+
+
+def _decode(body: bytes) -> object:
+    """All of the body. The scan has only looked at what it needs, so that this may still fail."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        reason = "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
 
 
 def _urls(node: object) -> Iterator[tuple[str, bool]]:
@@ -103,9 +118,10 @@ def _held(key: str, held: object) -> Iterator[tuple[str, bool]]:
 
 def _host(url: str) -> str:
     """The host that would be asked; empty, which no list allows, for what is no http(s) URL."""
+    url = url.strip().lower().replace("\\", "/")
     try:
-        parts = urlsplit(url.strip().lower().replace("\\", "/"))
+        parts = urlsplit("" if _CONTROL.search(url) else url)
         host = (parts.hostname or "").rstrip(".")
     except ValueError:
         return ""
-    return host if parts.scheme in {"http", "https"} else ""
+    return host if parts.scheme in {"http", "https"} and not _NO_HOST.search(host) else ""

@@ -6,9 +6,10 @@ on the way ends in one ``except``, and ``settle`` runs exactly once however the 
 """
 
 import asyncio
+import traceback
 
 from headrace.config.schema import Config
-from headrace.errors import ApiError, UnknownResponse
+from headrace.errors import ApiError, Internal, UnknownResponse
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.registry import Fleet
 from headrace.gateway import answers, scan
@@ -18,13 +19,15 @@ from headrace.gateway.exchange import Exchange
 from headrace.gateway.media import MediaGate
 from headrace.gateway.relay import Relay
 from headrace.routing.router import Stickiness
+from headrace.telemetry.writer import Writer
 from headrace.types import RequestFacts
 
 
 class Pipeline:
     """What the steps need, held once."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, fleet: Fleet) -> None:
+    def __init__(self, config: Config, catalogue: Catalogue, fleet: Fleet, log: Writer) -> None:
+        self._log = log
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
@@ -48,6 +51,14 @@ class Pipeline:
                 raise
             if isinstance(exchange.cause, ApiError):
                 _end(exchange, relay, exchange.cause)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the client gets an answer
+            self._log.event(
+                "internal_error",
+                request_id=exchange.request_id,
+                error=type(fault).__name__,  # its text may hold the client's words
+                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
+            )
+            _end(exchange, relay, Internal("The gateway failed here; its log says where."))
         finally:
             exchange.settle()
 
@@ -118,6 +129,6 @@ def _end(exchange: Exchange, relay: Relay | None, error: ApiError) -> None:
     exchange.failed(error)
     exchange.status = error.status
     exchange.settle()
-    headers = answers.error_headers(error) + exchange.id_line
+    headers = answers.error_headers(error) + exchange.answer_id
     body = answers.error_body(error, exchange.endpoint.dialect)
     exchange.client.answer(error.status, headers, body)

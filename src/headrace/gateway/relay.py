@@ -220,7 +220,7 @@ class Relay:
     def _ours(self) -> bytes:
         exchange = self._exchange
         replica = exchange.replica.header if exchange.replica is not None else b""
-        return exchange.id_line + replica
+        return exchange.answer_id + replica
 
     def _note_stream(self, frames: Frames) -> None:
         exchange, splice = self._exchange, self._splice

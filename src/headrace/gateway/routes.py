@@ -88,6 +88,12 @@ def _find_by_id(path: str) -> Endpoint | None:
     return {"": ONE_RESPONSE, "cancel": CANCEL_RESPONSE, "input_items": INPUT_ITEMS}.get(tail)
 
 
+def path_of(path: str) -> str:
+    """The known endpoint of a path, as labels and logs name it; `other` for all the rest."""
+    endpoint = _BY_PATH.get(path) or _find_by_id(path)
+    return "other" if endpoint is None else endpoint.path
+
+
 def dialect(path: str) -> Dialect:
     """The error shape for a path, known endpoint or not."""
     return "anthropic" if path.startswith("/v1/messages") else "openai"

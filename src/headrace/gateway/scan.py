@@ -20,7 +20,7 @@ TOKENS_PER_MEDIUM = 1000
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
 _VALUE_AFTER_KEY = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _SCALAR = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[^\s,}\]\["{]+', re.DOTALL)
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
+_BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^";,\s]{1,70}))', re.IGNORECASE)
 _MODEL_FIELD = re.compile(
     rb'content-disposition:[^\r\n]*[; ]name="?model"?(?=[;\r])', re.IGNORECASE
 )
@@ -42,7 +42,6 @@ class Body(msgspec.Struct):
     max_completion_tokens: object = None
     max_output_tokens: object = None
     previous_response_id: object = None
-    conversation: object = None
 
     @property
     def limit(self) -> int:
@@ -52,11 +51,8 @@ class Body(msgspec.Struct):
 
     @property
     def continues(self) -> str:
-        """The stored response or conversation that the request continues."""
-        key = self.previous_response_id or self.conversation
-        if isinstance(key, dict):
-            key = key.get("id")
-        return key if isinstance(key, str) else ""
+        """The stored response that the request continues."""
+        return self.previous_response_id if isinstance(self.previous_response_id, str) else ""
 
 
 _decoder = msgspec.json.Decoder(Body)
@@ -125,7 +121,7 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
     found = _BOUNDARY.search(content_type)
     if found is None or not content_type.lower().startswith(b"multipart/form-data"):
         raise BadRequest("The content type must be multipart/form-data with a boundary.")
-    delimiter = b"--" + found[1]
+    delimiter = b"--" + (found[1] or found[2])
     model, span = None, None
     start = body.find(delimiter)
     while start >= 0:
@@ -143,9 +139,14 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
 
 
 def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:
-    """
+    r"""
     The span of the model's value when only one ``"model": "…"`` stands anywhere, as in most bodies.
+
+    Escapes of ASCII letters (``\u00..``) could hide another, and without a top-level name the one
+    that is found is a nested one.
     """
+    if old == b'""' or b"\\u00" in body:
+        return []
     spans = []
     start = body.find(b'"model"')
     while start >= 0:
@@ -153,7 +154,7 @@ def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:
         if colon is not None and body[start - 1 : start] != b"\\":
             spans.append(colon.end())
         start = body.find(b'"model"', start + 7)
-    if len(spans) == 1 and body.startswith(old, spans[0]) and b"\\u" not in body[: spans[0]]:
+    if len(spans) == 1 and body.startswith(old, spans[0]):
         return [(spans[0], spans[0] + len(old))]
     return []
 

@@ -16,8 +16,11 @@ from headrace.types import Usage
 # A frame larger than this is passed on in pieces: no token's frame is, so it is not ours to hold.
 MAX_FRAME_BYTES = 256 * 1024
 
-# How the streams of chat, messages and responses say that they are over.
-_ENDS = (b"[DONE]", b"message_stop", b"response.completed")
+# The lines by which the streams of chat, messages and responses say that they are over.
+_END = re.compile(
+    rb"^(?:data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|failed|incomplete)))\r?$",
+    re.MULTILINE,
+)
 
 _BLANK_LINES = (b"\n\n", b"\r\n\r\n")
 _FRAME_END = re.compile(rb"\r?\n\r?\n")
@@ -36,6 +39,7 @@ class _WireUsage(msgspec.Struct):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
 
@@ -116,9 +120,7 @@ class Frames:
             self._open = False
             return self._edit(data)
         data = self._tail + data
-        cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        if cut < 4:
-            cut = 2 if data.startswith(b"\n\n") else 0
+        cut = max((data.rfind(end) + len(end) for end in _BLANK_LINES if end in data), default=0)
         self._tail = data[cut:]
         if len(self._tail) > MAX_FRAME_BYTES:
             self._tail, cut, self._open = b"", len(data), True
@@ -140,7 +142,7 @@ class Frames:
 
     def finished(self, last: bytes) -> bool:
         """Whether the stream, ``last`` its latest bytes, said that it was over."""
-        return any(mark in self._block or mark in last for mark in _ENDS)
+        return _END.search(self._block) is not None or _END.search(last) is not None
 
     @property
     def between(self) -> bool:
@@ -173,7 +175,7 @@ def usage_of(body: bytes) -> Usage | None:
         wire = _answer_decoder.decode(body).usage
     except (msgspec.DecodeError, RecursionError):
         return None
-    return None if wire is None else _merged(wire, NOTHING)
+    return None if wire is None else _counted(wire)
 
 
 def find_usage(data: bytes) -> Usage | None:
@@ -182,28 +184,30 @@ def find_usage(data: bytes) -> Usage | None:
 
     Anthropic's streams report it in two frames; a later value of a field replaces an earlier one.
     """
-    found: Usage | None = None
+    found: _WireUsage | None = None
     for match in _USAGE.finditer(data):
         try:
             wire = _usage_decoder.decode(match[1])
         except msgspec.DecodeError:
             continue
-        found = _merged(wire, found or NOTHING)
-    return found
+        for field in found.__struct_fields__ if found is not None else ():
+            if getattr(wire, field) is None:
+                setattr(wire, field, getattr(found, field))
+        found = wire
+    return None if found is None else _counted(found)
 
 
-def _merged(wire: _WireUsage, before: Usage) -> Usage:
+def _counted(wire: _WireUsage) -> Usage:
+    """One meaning for all: OpenAI's cached tokens are a part of the prompt, Anthropic's are not."""
+    details = wire.prompt_tokens_details or wire.input_tokens_details
+    cached = (None if details is None else details.cached_tokens) or 0
     prompt = wire.prompt_tokens if wire.prompt_tokens is not None else wire.input_tokens
     completion = wire.completion_tokens
     if completion is None:
         completion = wire.output_tokens
-    details = wire.prompt_tokens_details or wire.input_tokens_details
-    cached = wire.cache_read_input_tokens if details is None else details.cached_tokens
-    return Usage(
-        before.prompt if prompt is None else prompt,
-        before.completion if completion is None else completion,
-        before.cached if cached is None else cached,
-    )
+    read = wire.cache_read_input_tokens or 0
+    beside = read + (wire.cache_creation_input_tokens or 0)
+    return Usage((prompt or 0) + beside, completion or 0, cached + read)
 
 
 def _without_usage(block: bytes) -> bytes:
@@ -222,7 +226,7 @@ def _is_usage_only(frame: bytes) -> bool:
         return False
     try:
         return _frame_decoder.decode(frame[5:]).choices == []
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
 
 

@@ -40,7 +40,10 @@ class Stickiness:
 
     def recall(self, key: str) -> Holder | None:
         """Who holds ``key``, if it is remembered."""
-        return self._holders.get(key)
+        holder = self._holders.get(key)
+        if holder is not None:
+            self._holders.move_to_end(key)
+        return holder
 
 
 def choose(

@@ -97,7 +97,8 @@ class Metrics:
                 tokens[model, "input"] += record.tokens_in
                 tokens[model, "output"] += record.tokens_out
                 tokens[model, "cached"] += record.tokens_cached
-            self._observe_times(model, record)
+            if record.served:
+                self._observe_times(model, record)
         for labels, count in outcomes.items():
             self._requests.labels(*labels).inc(count)
         for name, count in attempts.items():

@@ -2,9 +2,11 @@
 One record per request, written once when it ends: the log line, the counters and `explain` read it.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from msgspec import Struct
+
+from headrace.errors import ApiError
 
 
 class Record(Struct, gc=False, omit_defaults=True):
@@ -38,6 +40,28 @@ class Record(Struct, gc=False, omit_defaults=True):
     ttft_ms: float | None = None
     itl_p50_ms: float | None = None
     itl_p99_ms: float | None = None
+
+    @classmethod
+    def refused(
+        cls, request_id: str, endpoint: str, error: ApiError, bytes_in: int, bytes_out: int
+    ) -> "Record":
+        """The record of a request that was refused before it was understood."""
+        return cls(
+            time=datetime.now(UTC),
+            request_id=request_id,
+            endpoint=endpoint,
+            outcome=error.outcome,
+            status=error.status,
+            attempts=0,
+            stream=False,
+            total_ms=0.0,
+            tokens_in=0,
+            tokens_out=0,
+            tokens_cached=0,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            error=error.message,
+        )
 
 
 def percentile(ordered: list[float], share: float) -> float | None:

@@ -5,6 +5,7 @@ The event loop only appends. The thread looks at the queue some times a second, 
 or terminal never delays a request; when it cannot keep up, lines are dropped and the drops counted.
 """
 
+import re
 import sys
 import threading
 from array import array
@@ -23,6 +24,9 @@ from headrace.telemetry.records import Record, percentile
 FLUSH_S = 0.1
 # Some 10 s of a gateway's full load; beyond it memory would grow behind a stuck disk.
 MAX_QUEUED = 100_000
+
+# What a client or an engine wrote must not move the cursor of whoever reads it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 Event = dict[str, object]
 Finished = tuple[Record, "array[float]"]
@@ -143,4 +147,5 @@ def _console(event: Event) -> bytes:
         for key, value in event.items()
         if key not in {"time", "event"} and value is not None and value != ""
     )
-    return f"{at}{event['event']} {' '.join(shown)}".encode()
+    line = f"{at}{event['event']} {' '.join(shown)}"
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line).encode()

@@ -52,7 +52,7 @@ class Splice:
     Tokens mostly come one chunk to a segment, and between two chunks such a segment needs no
     parser: its length tells how it must begin. Only what ends a server-sent event is spliced, so
     that whoever sets this must know that the stream stands between two events. ``times`` (s,
-    monotonic), ``size`` (bytes) and ``last`` note what went by.
+    monotonic), ``size`` (bytes of the body) and ``last`` note what went by.
     """
 
     __slots__ = ("last", "size", "times", "write")
@@ -78,6 +78,10 @@ class Broken(Exception):
         self.reason = reason
         self.untouched = untouched
         self.reused = reused
+
+
+class ConnectTimeout(Broken):
+    """The replica's address did not answer the attempt to connect in time."""
 
 
 class Sink(Protocol):
@@ -148,7 +152,6 @@ class Connection(asyncio.Protocol):
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Reply] | None = None
         self._sink: Sink | None = None
         self.answered = False
@@ -196,6 +199,7 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._waiter = None
+            del waiter  # its exception holds this frame: the two would wait for the collector
 
     def fail(self, error: Exception) -> None:
         """Make the pending ``send`` raise this error; nothing happens when none is pending."""
@@ -226,6 +230,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def discard(self) -> None:
+        """Let go of a transport that was opened for nobody; the loop may never say it is lost."""
+        self.abort()
+        self.connection_lost(None)
+
     def pause(self) -> None:
         """Stop reading: the client is slower than the engine."""
         if self._transport is not None and not self._transport.is_closing():
@@ -240,6 +249,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         splice = self.splice
@@ -247,7 +257,7 @@ class Connection(asyncio.Protocol):
             head = CHUNK_HEADS[len(data)]
             if head and data.startswith(head) and data.endswith(FRAME_END) and MARK not in data:
                 splice.times.append(time.monotonic())
-                splice.size += len(data)
+                splice.size += len(data) - len(head) - 2
                 splice.last = data
                 splice.write(data)
                 return
@@ -269,7 +279,10 @@ class Connection(asyncio.Protocol):
         self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is None:
+            return
         self._transport = None
+        del self._parser  # it holds this object, and the two would wait for the collector
         self._on_lost(self)
         if exc is None and self._head_done and not self._complete and not self._is_framed():
             self._complete = True  # neither length nor chunks: the end of the connection is the end
@@ -280,7 +293,8 @@ class Connection(asyncio.Protocol):
     # --- httptools callbacks --------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self._extra = self._complete  # an answer that nobody asked for
+        if self._complete:  # an answer that nobody asked for
+            self._extra, self._keep = True, False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head_done:  # else it is a trailer
@@ -311,7 +325,6 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._head_done:
             self._complete = True
-            self._keep = self._keep and not self._extra
 
     # --- below -----------------------------------------------------------------------------
 

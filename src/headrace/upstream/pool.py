@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headrace.upstream.connection import Broken, Connection, Reply
+from headrace.upstream.connection import Broken, Connection, ConnectTimeout, Reply
 
 # uvicorn, and so vLLM, closes a connection that was idle for 5 s (vllm-project/vllm#41567).
 IDLE_S = 4.0
@@ -86,16 +86,19 @@ class Pool:
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         host, port, tls = self._address
+        connection = Connection(loop, self._put, self._lost)
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self._put, self._lost), host, port, ssl=tls
-                )
+                await loop.create_connection(lambda: connection, host, port, ssl=tls)
         except TimeoutError:
-            raise Broken(f"no connection to {host}:{port} within {self._connect_s:g} s") from None
+            reason = f"no connection to {host}:{port} within {self._connect_s:g} s"
+            raise ConnectTimeout(reason) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise Broken(f"no connection to {host}:{port}: {reason}") from None
+        except BaseException:
+            connection.discard()
+            raise
         self._all.add(connection)
         return connection
 

@@ -1,0 +1,1 @@
+"""Real clients, the real program, the real embedded model: what a user of Headrace sees."""

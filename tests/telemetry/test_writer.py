@@ -1,0 +1,199 @@
+"""writer.py: what is queued is counted and written once; nothing that fails there hurts."""
+
+import json
+import threading
+from array import array
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.telemetry import writer
+from headrace.telemetry.metrics import Metrics
+from headrace.telemetry.writer import MAX_QUEUED, Writer
+from tests.telemetry.test_metrics import CHAT, record, samples
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(["m"], [CHAT])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def log(metrics: Metrics, path: Path | None, **more: Any) -> Writer:
+    return Writer(metrics, **{"requests": True, "console": False, "file": path, **more})
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+NO_GAPS = array("d")
+
+
+def test_events_and_requests_in_order(metrics: Metrics, path: Path) -> None:
+    """One JSON line each, in the order in which they happened; defaults are left out."""
+    written = log(metrics, path)
+    written.event("up", url="http://x")
+    written.record(record(request_id="a"), NO_GAPS)
+    written.event("down")
+    written.start()
+    written.stop()
+
+    found = lines(path)
+    assert ["up", "request", "down"] == [line["event"] for line in found]
+    assert ("http://x", "a") == (found[0]["url"], found[1]["request_id"])
+    assert "error" not in found[1]
+    assert "time" in found[0]
+    assert 1 == samples(metrics)["headrace_requests_total", CHAT, "m", "completed"]
+
+
+def test_requests_may_be_silent(metrics: Metrics, path: Path) -> None:
+    """Without request lines, requests are still counted."""
+    written = log(metrics, path, requests=False)
+    written.record(record(), NO_GAPS)
+    written.start()
+    written.stop()
+
+    assert "" == path.read_text()
+    assert 1 == samples(metrics)["headrace_requests_total", CHAT, "m", "completed"]
+
+
+def test_pauses_become_percentiles(metrics: Metrics, path: Path) -> None:
+    """The median and the 99th percentile of a stream's pauses are in its line."""
+    written = log(metrics, path)
+    pauses = [0.005] * 90 + [0.001] * 5 + [0.05] * 5
+    written.record(record(), array("d", accumulate(pauses, initial=1000.0)))
+    written.start()
+    written.stop()
+
+    [line] = lines(path)
+    assert pytest.approx((5.0, 50.0)) == (line["itl_p50_ms"], line["itl_p99_ms"])
+
+
+def test_the_file_grows(metrics: Metrics, path: Path) -> None:
+    """A restart adds to the file; a writer can be stopped twice and started again."""
+    before, after = log(metrics, path), log(metrics, path)
+    for written, name in [(before, "first"), (after, "second"), (after, "third")]:
+        written.event(name)
+        written.start()
+        written.stop()
+        written.stop()
+
+    assert ["first", "second", "third"] == [line["event"] for line in lines(path)]
+
+
+def test_no_such_folder(metrics: Metrics, path: Path) -> None:
+    """A file that cannot be opened is an error at the start, and leaves no thread."""
+    before = threading.active_count()
+
+    with pytest.raises(FileNotFoundError):
+        log(metrics, path / "deeper").start()
+    assert before == threading.active_count()
+
+
+def test_flush_does_not_wait(metrics: Metrics, path: Path) -> None:
+    """A scrape sees what was queued before it, without waiting for the thread."""
+    written = log(metrics, path)
+    written.start()
+    written.record(record(), NO_GAPS)
+    written.flush()
+    counted = samples(metrics)["headrace_requests_total", CHAT, "m", "completed"]
+    written.stop()
+
+    assert 1 == counted
+    assert 1 == len(lines(path))
+
+
+def test_flushing_side_by_side(metrics: Metrics, path: Path) -> None:
+    """However many threads flush, each record is counted and written once."""
+    written = log(metrics, path)
+    written.start()
+    threads = [threading.Thread(target=written.flush) for _ in range(8)]
+    for number in range(400):
+        written.record(record(request_id=str(number)), NO_GAPS)
+        if number % 50 == 0:
+            threads.pop().start()
+    written.stop()
+
+    assert [str(number) for number in range(400)] == [line["request_id"] for line in lines(path)]
+    assert 400 == samples(metrics)["headrace_requests_total", CHAT, "m", "completed"]
+
+
+def test_a_stuck_disk_does_not_fill_the_memory(metrics: Metrics, path: Path) -> None:
+    """Beyond MAX_QUEUED records are dropped; the log and a counter say how many."""
+    written = log(metrics, path, requests=False)
+    finished = record()
+    for _ in range(MAX_QUEUED + 3):
+        written.record(finished, NO_GAPS)
+    written.start()
+    written.stop()
+
+    [line] = lines(path)
+    assert ("log_dropped", 3) == (line["event"], line["lines"])
+    found = samples(metrics)
+    assert 3 == found["headrace_log_lines_dropped_total",]
+    assert MAX_QUEUED == found["headrace_requests_total", CHAT, "m", "completed"]
+
+
+def test_a_full_disk_does_not_end_the_gateway(metrics: Metrics) -> None:
+    """Lines that cannot be written are counted as lost; requests are still counted."""
+    written = log(metrics, Path("/dev/full"))
+    written.start()
+    written.record(record(), NO_GAPS)
+    written.event("x")
+    written.flush()
+
+    found = samples(metrics)
+    assert 2 == found["headrace_log_lines_dropped_total",]
+    assert 1 == found["headrace_requests_total", CHAT, "m", "completed"]
+
+
+class TestConsole:
+    def test_lines_for_people(self, metrics: Metrics, path: Path) -> None:
+        """Local time, the event, then what is worth showing, in one line."""
+        written = log(metrics, path, console=True)
+        written.event("up", url="http://x", none=None, empty="", zero=0)
+        written.record(record(request_id="a", error=""), NO_GAPS)
+        written.start()
+        written.stop()
+
+        up, request = path.read_text().splitlines()
+        clock = f"{datetime.now(UTC).astimezone():%H:%M}"
+        assert up[8:] == " up url=http://x zero=0"
+        assert clock[:2] == up[:2]
+        assert "request request_id=a endpoint=/v1/chat/completions outcome=completed" in request
+        assert "error=" not in request
+
+    def test_one_line_each(self, metrics: Metrics, path: Path) -> None:
+        """What a client or an engine wrote cannot begin a line of its own."""
+        written = log(metrics, path, console=True)
+        written.record(record(error="x\n12:00:00 gateway_stopped\x1b[2J", model="m\r\nx"), NO_GAPS)
+        written.start()
+        written.stop()
+
+        assert 1 == len(path.read_bytes().splitlines())
+        assert b"\x1b" not in path.read_bytes()
+
+
+def test_standard_error_is_the_default(
+    metrics: Metrics, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Without a file, lines go to standard error, and stopping leaves it open."""
+    written = log(metrics, None)
+    written._out = open(2, "wb", closefd=False)  # noqa: SIM115 - pytest's own has no descriptor
+    written.event("up")
+    written.start()
+    written.stop()
+    written._out.write(b"still open\n")
+    written._out.flush()
+
+    shown = capfdbinary.readouterr().err.splitlines()
+    assert ["up", b"still open"] == [json.loads(shown[0])["event"], shown[1]]
+    assert writer.FLUSH_S < 1
