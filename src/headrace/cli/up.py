@@ -118,6 +118,7 @@ class Running:
         """Listen first, so that a busy port is known before a model is loaded; then the engine."""
         await self._gateway.start()
         self._listening = True
+        self._gateway.log.flush()  # its first line belongs above the spinner, not on it
         self._banner.open(self._facts())
         with self._banner.loading():
             await self._engine.start()

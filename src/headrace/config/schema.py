@@ -79,7 +79,7 @@ class Timeouts(Section):
         default=30.0, description="To wait for a replica while the model has none ready; then 503."
     )
     first_byte_s: Seconds = Field(
-        default=300.0, description="From the request to the first byte of a streamed answer."
+        default=300.0, description="From each attempt to the first byte of a streamed answer."
     )
     chunk_s: Seconds = Field(default=120.0, description="Between two chunks of a streamed answer.")
     total_s: Seconds = Field(default=3600.0, description="For the whole request, streamed or not.")
