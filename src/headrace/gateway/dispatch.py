@@ -78,7 +78,10 @@ class Dispatcher:
         tried: list[str] = []
         turn = next(self._turns)
         while True:
-            replica = await self._choose(exchange, tried, turn)
+            group = self._fleet.groups[exchange.served]
+            if not group.replicas:
+                await self._hold(exchange, group)
+            replica = self._choose(exchange, group, tried, turn)
             tried.append(replica.name)
             exchange.attempts += 1
             exchange.replica = replica
@@ -99,10 +102,7 @@ class Dispatcher:
                 return reply
             exchange.let_go()
 
-    async def _choose(self, exchange: Exchange, tried: list[str], turn: int) -> Replica:
-        group = self._fleet.groups[exchange.served]
-        if not group.replicas:
-            await self._hold(exchange, group)
+    def _choose(self, exchange: Exchange, group: Group, tried: list[str], turn: int) -> Replica:
         names, loads = group.names, group.loads
         if tried:
             names, loads = without(tried, names, loads)

@@ -23,14 +23,13 @@ _DROPPED = HOP_BY_HOP | REPLACED
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines that go on to an engine."""
-    names = FORWARDED & headers.keys()
-    joined = b" ".join(headers)
-    if b"anthropic-" in joined or b"openai-" in joined:
-        names |= {name for name in headers if name.startswith(FORWARDED_PREFIXES)}
     named = headers.get(b"connection")
-    if named is not None:
-        names -= _tokens(named)
-    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names])
+    dropped = () if named is None else _tokens(named)
+    parts: list[bytes] = []
+    for name, value in headers.items():
+        if (name in FORWARDED or name.startswith(FORWARDED_PREFIXES)) and name not in dropped:
+            parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)
 
 
 def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> bytes:
@@ -39,7 +38,11 @@ def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> byte
     for name, value in headers:
         if name == b"connection":
             dropped |= _tokens(value)
-    return b"".join([b"%b: %b\r\n" % item for item in headers if item[0] not in dropped])
+    parts: list[bytes] = []
+    for name, value in headers:
+        if name not in dropped:
+            parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

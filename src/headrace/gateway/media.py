@@ -78,7 +78,9 @@ def _may_hold(body: bytes) -> bool:
 
     Escapes of ASCII letters (``\u00..``) could hide the key, so they count too.
     """
-    return len(body) > _WALK_BYTES or b'url"' in body or b"\\u00" in body
+    if len(body) > _WALK_BYTES or b'url"' in body:
+        return True
+    return b"\\" in body and b"\\u00" in body  # one byte is found much faster than four
 
 
 def _decode(body: bytes) -> object:

@@ -43,7 +43,9 @@ class Pipeline:
             reply = await self._dispatcher.first_byte(exchange, body)
             relay = Relay(exchange, reply, strip_usage=asks_usage, sticky=self._sticky)
             del body
-            await relay.run(self._timeouts.chunk_s)
+            ended = relay.begin(self._timeouts.chunk_s)
+            if ended is not None:
+                await ended
         except ApiError as error:
             _end(exchange, relay, error)
         except asyncio.CancelledError:

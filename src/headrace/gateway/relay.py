@@ -28,7 +28,7 @@ BROKE = "The replica broke off in the middle of its answer: {reason}."
 
 
 class Relay:
-    """Passes one answer on. ``run`` returns when it has ended, well or not."""
+    """Passes one answer on."""
 
     __slots__ = (
         "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_pieces", "_renamer",
@@ -52,9 +52,11 @@ class Relay:
         if reply.header(b"content-type").startswith(b"text/event-stream") and reply.status < 400:
             self._frames = Frames(strip_usage=strip_usage, renamer=self._renamer)
 
-    async def run(self, chunk_s: float) -> None:
+    def begin(self, chunk_s: float) -> "asyncio.Future[None] | None":
         """
-        Relay until the end. An interruption (``CancelledError``) leaves the ending to ``stop``.
+        Begin to relay; return what to await until the end, None when it is there already.
+
+        An interruption (``CancelledError``) leaves the ending to ``stop``.
         """
         exchange, reply = self._exchange, self._reply
         exchange.status = reply.status
@@ -70,13 +72,13 @@ class Relay:
         else:
             self._begin_pieces()
         if self._ended:
-            return
+            return None
         reply.connection.attach(self)
         if self._client.choked:
             exchange.pause()
         if not self._ended:
             self._done = asyncio.get_running_loop().create_future()
-            await self._done
+        return self._done
 
     def stop(self, error: ApiError) -> None:
         """
@@ -232,7 +234,7 @@ class Relay:
 
     def _end(self) -> None:
         self._ended = True
-        if self._done is not None and not self._done.done():  # else run does not wait, or no more
+        if self._done is not None and not self._done.done():  # else nobody waits, or no more
             self._done.set_result(None)
 
     def _settle_well(self) -> None:
