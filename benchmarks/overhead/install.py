@@ -6,6 +6,7 @@ the system's own package. Nothing of it enters the project's environment.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 _INSTALL_LIMIT_S = 300
@@ -27,12 +28,13 @@ def system(program: str) -> str:
 def environment(folder: Path, requirements: tuple[str, ...]) -> Path:
     """The bin folder of an environment with exactly these packages; made on the first use."""
     marker = folder / "installed"
-    wanted = "\n".join(requirements)
+    python = Path(sys.executable).resolve()  # ours: some interpreters are a fifth faster
+    wanted = "\n".join((str(python), *requirements))
     if marker.is_file() and marker.read_text() == wanted:
         return folder / "bin"
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run("uv", "venv", "--quiet", "--no-project", "--python", "3.11", str(folder))
+    _run("uv", "venv", "--quiet", "--no-project", "--python", str(python), str(folder))
     _run("uv", "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *requirements)
     marker.write_text(wanted)
     return folder / "bin"

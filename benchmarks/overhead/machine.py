@@ -18,7 +18,7 @@ def describe() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} ({platform.python_build()[1]})",
     }
     for package in ("headrace", "uvloop", "httptools"):
         try:

@@ -9,6 +9,11 @@ from headrace.upstream.connection import Headers
 FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate"})
 FORWARDED_PREFIXES = (b"anthropic-", b"openai-")
 
+# Most requests have no others, so that nobody needs to look for the prefixes.
+_STAYING = FORWARDED | {
+    b"accept-encoding", b"authorization", b"connection", b"content-length", b"host",
+}  # fmt: skip
+
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
@@ -23,13 +28,13 @@ _DROPPED = HOP_BY_HOP | REPLACED
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines that go on to an engine."""
+    names = FORWARDED & headers.keys()
+    if not _STAYING.issuperset(headers):
+        names |= {name for name in headers if name.startswith(FORWARDED_PREFIXES)}
     named = headers.get(b"connection")
-    dropped = () if named is None else _tokens(named)
-    parts: list[bytes] = []
-    for name, value in headers.items():
-        if (name in FORWARDED or name.startswith(FORWARDED_PREFIXES)) and name not in dropped:
-            parts += (name, b": ", value, b"\r\n")
-    return b"".join(parts)
+    if named is not None:
+        names -= _tokens(named)
+    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names])
 
 
 def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> bytes:
@@ -38,11 +43,7 @@ def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> byte
     for name, value in headers:
         if name == b"connection":
             dropped |= _tokens(value)
-    parts: list[bytes] = []
-    for name, value in headers:
-        if name not in dropped:
-            parts += (name, b": ", value, b"\r\n")
-    return b"".join(parts)
+    return b"".join([b"%b: %b\r\n" % item for item in headers if item[0] not in dropped])
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:
