@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from headrace.config.fields import Keys, find, is_section
 from headrace.config.problems import MASK
-from headrace.config.schema import Config, Section
+from headrace.config.schema import Config
+from headrace.config.section import Section
 
 DEFAULT = "default"
 COMMENT_COLUMN = 50  # comments of longer lines follow where these end

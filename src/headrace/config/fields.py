@@ -7,7 +7,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from headrace.config.schema import Config, Section
+from headrace.config.schema import Config
+from headrace.config.section import Section
 
 ENV_PREFIX = "HEADRACE__"
 

@@ -5,9 +5,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -16,22 +14,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-MIB = 1024 * 1024
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, defaults checked like given values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_default(cls, data: object) -> object:
-        """A key without a value (`server:` with all of its lines commented out) has its default."""
-        if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+from headrace.config.section import MIB, Seconds, Section
 
 
 class Server(Section):
