@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from headrace.conformance.answers import dump
 from headrace.gateway.stream import MAX_FRAME_BYTES, Frames, Renamer, find_usage, usage_of
 from headrace.types import Usage
-from tests.engine.answers import dump
 from tests.gateway.spelling import pieces
 
 quick = settings(max_examples=300, deadline=None)
@@ -34,7 +34,7 @@ def event(head: bytes, tail: bytes, model: str = "up") -> Event:
 
 
 texts = st.sampled_from(TEXTS)
-ends = st.sampled_from([b"\n\n", b"\r\n\r\n"])
+ends = st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"])
 words = st.builds(
     lambda text, null, end: event(
         chat("up", [{"delta": {"content": text}}], **({"usage": None} if null else {})), end

@@ -22,7 +22,7 @@ _END = re.compile(
     re.MULTILINE,
 )
 
-_BLANK_LINES = (b"\n\n", b"\r\n\r\n")
+_BLANK_LINES = (b"\n\n", b"\n\r\n")  # the latter ends \r\n\r\n too
 _FRAME_END = re.compile(rb"\r?\n\r?\n")
 _USAGE = re.compile(rb'"usage"[ \t]*:[ \t]*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
