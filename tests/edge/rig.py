@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.config.schema import Backend, Config
+from headrace.conformance import answers
+from headrace.conformance.fake import WAIT_S, FakeEngine, Script
+from headrace.conformance.ports import RefusingPort, SilentPort
+from headrace.conformance.wire import Answer, Client
 from headrace.gateway.app import Gateway
-from tests.engine import answers
-from tests.engine.fake import WAIT_S, FakeEngine, RefusingPort, Script, SilentPort
-from tests.engine.wire import Answer, Client
 
 CHAT_PATH = "/v1/chat/completions"
 FORM = "boundary-7"

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk, head
 from tests.edge.rig import STREAMS, Rig, check_anthropic, ends_with_error, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk, head
 
 OPENAI_STREAMS = [path for path in STREAMS if path != "/v1/messages"]
 CUT = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":"half a fra'

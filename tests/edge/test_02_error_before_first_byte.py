@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from tests.edge.rig import STREAMS, Rig, anthropic_error, ask, openai_error, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange
 
 
 @pytest.mark.parametrize("body", [answers.ERR_CONTEXT, answers.ERR_MODEL, answers.ERR_TEMPERATURE])

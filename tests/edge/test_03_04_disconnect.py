@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
+from headrace.conformance.wire import Client, request
 from tests.edge.rig import CHAT_PATH, ENDPOINTS, STREAMS, Rig, ask, eventually, form, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange
-from tests.engine.wire import Client, request
 
 ENDS = ["close", "reset"]
 

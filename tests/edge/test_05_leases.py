@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, PeerGone, Script, head
+from headrace.conformance.wire import Client, request
 from tests.edge.rig import CHAT_PATH, STREAMS, Rig, ask, eventually, gather, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, FakeEngine, PeerGone, Script, head
-from tests.engine.wire import Client, request
 
 REQUESTS = 150
 AT_ONCE = 25

@@ -5,6 +5,9 @@ import time
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, Script
+from headrace.conformance.wire import request
 from tests.edge.rig import (
     CHAT_PATH,
     Rig,
@@ -15,9 +18,6 @@ from tests.edge.rig import (
     retry_after,
     streamed,
 )
-from tests.engine import answers
-from tests.engine.fake import Exchange, FakeEngine, Script
-from tests.engine.wire import request
 
 RETRYABLE = [429, 502, 503, 504]
 NOT_RETRYABLE = [400, 401, 403, 404, 409, 413, 422, 500, 501]

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, head
 from tests.edge.rig import (
     CHAT_PATH,
     Rig,
@@ -15,8 +17,6 @@ from tests.edge.rig import (
     retry_after,
     streamed,
 )
-from tests.engine import answers
-from tests.engine.fake import Exchange, head
 
 FRAME = answers.chat_chunk("m", {"content": "Hi"})
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk
 from tests.edge.rig import CHAT_PATH, ENDPOINTS, Rig, ask, eventually
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk
 
 COUNTED = ("/v1/chat/completions", "/v1/completions")
 CHAT_FRAMES = answers.chat_frames("m", usage=True)

@@ -5,9 +5,9 @@ import random
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk
 from tests.edge.rig import CHAT_PATH, Rig, ask, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk
 
 # A stream with everything the standard allows, and characters of one to four bytes.
 RICH = (

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from tests.edge.rig import CHAT_PATH, STREAMS, Rig, ask, eventually, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange
 
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk
 from tests.edge.rig import ENDPOINTS, STREAMS, Rig, ask, eventually, form, openai_error, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk
 
 MODELS = [{"name": "m", "aliases": ["alias-m", "gpt-4o"]}]
 SERVES = {"m": "upstream-m"}

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import chunk
+from headrace.conformance.wire import Client, ConnectionGone, request
 from tests.edge.rig import (
     CHAT_PATH,
     Rig,
@@ -14,9 +17,6 @@ from tests.edge.rig import (
     openai_error,
     retry_after,
 )
-from tests.engine import answers
-from tests.engine.fake import chunk
-from tests.engine.wire import Client, ConnectionGone, request
 
 MIB = 1024 * 1024
 SMALL = {"max_body_bytes": 10_000}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from headrace.conformance import answers
 from tests.edge.rig import (
     CHAT_PATH,
     ENDPOINTS,
@@ -11,7 +12,6 @@ from tests.edge.rig import (
     openai_error,
     retry_after,
 )
-from tests.engine import answers
 
 
 async def test_case_16_no_replica_is_503_and_never_429(rig: Rig) -> None:

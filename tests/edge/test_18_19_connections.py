@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, Script
+from headrace.conformance.wire import request
 from tests.edge.rig import CHAT_PATH, Rig, ask, gather, openai_error, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, FakeEngine, Script
-from tests.engine.wire import request
 
 
 async def _warm(rig: Rig, engine: FakeEngine) -> None:

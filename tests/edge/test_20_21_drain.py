@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, Script
+from headrace.conformance.wire import Client, ConnectionGone, request
 from tests.edge.rig import (
     CHAT_PATH,
     Rig,
@@ -18,9 +21,6 @@ from tests.edge.rig import (
     retry_after,
     streamed,
 )
-from tests.engine import answers
-from tests.engine.fake import Exchange, Script
-from tests.engine.wire import Client, ConnectionGone, request
 
 FRAMES = answers.chat_frames("m")
 

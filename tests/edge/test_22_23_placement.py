@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, Script, chunk
+from headrace.conformance.wire import request
 from tests.edge.rig import CHAT_PATH, Rig, ask, eventually
-from tests.engine import answers
-from tests.engine.fake import Exchange, FakeEngine, Script, chunk
-from tests.engine.wire import request
 
 PATH = "/v1/responses"
 SYSTEM = {"role": "system", "content": "You are a helpful assistant. " * 200}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from headrace.conformance import answers
 from tests.edge.rig import CHAT_PATH, Rig, anthropic_error, ask, openai_error
-from tests.engine import answers
 
 EVIL = "http://evil.example/cat.png"
 DATA = "data:image/png;base64,iVBORw0KGgo="

@@ -4,9 +4,9 @@ import asyncio
 import re
 import time
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange
 
 SERIES = re.compile(r"([a-zA-Z_:][\w:]*(?:\{.*\})?) \S+")
 

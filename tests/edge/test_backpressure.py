@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk, head
+from headrace.conformance.wire import request
 from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, gather, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk, head
-from tests.engine.wire import request
 
 MIB = 1024 * 1024
 BLOCK = answers.chat_chunk("m", {"content": "x" * 65_536})

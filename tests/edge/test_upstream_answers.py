@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, chunk, head
 from tests.edge.rig import Rig, ask, ends_with_error, openai_error, streamed
-from tests.engine import answers
-from tests.engine.fake import Exchange, chunk, head
 
 BODY = answers.chat_body("m")
 JSON = ("content-type", "application/json")

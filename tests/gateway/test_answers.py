@@ -7,9 +7,9 @@ from http import HTTPStatus
 import pytest
 
 from headrace import errors
+from headrace.conformance.wire import split_events
 from headrace.errors import ApiError, EngineError, MethodNotAllowed, NoReplica, TimedOut
 from headrace.gateway import answers
-from tests.engine.wire import split_events
 
 KINDS = [
     thing

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from headrace.config.schema import Config
+from headrace.conformance import answers
+from headrace.conformance.wire import Client
 from headrace.errors import StartError
 from headrace.gateway.app import Gateway
 from tests.edge.rig import Rig, ask, openai_error, streamed
-from tests.engine import answers
-from tests.engine.wire import Client
 
 
 def gateway(**tree: Any) -> Gateway:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from headrace.gateway.dispatch import RetryBudget
 from tests.edge.rig import Rig, ask, eventually, openai_error
-from tests.engine import answers
-from tests.engine.fake import Exchange
 
 
 class TestRetryBudget:

@@ -12,6 +12,7 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from headrace.conformance import answers, fake, wire
 from headrace.fleet.registry import Lease
 from headrace.gateway.client import Client
 from headrace.gateway.exchange import Exchange
@@ -20,7 +21,6 @@ from headrace.gateway.request import Request
 from headrace.gateway.stream import Frames
 from headrace.upstream.connection import Connection, Reply
 from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
-from tests.engine import answers, fake, wire
 
 ENGINES = 2
 FRAMES = answers.chat_frames("m")

@@ -37,7 +37,8 @@ class Event:
     data: str | None  # None: no data field, such as a comment
 
     def json(self) -> Any:
-        assert self.data is not None, self.raw
+        if self.data is None:
+            raise ValueError(f"the frame has no data field: {self.raw!r}")
         return json.loads(self.data)
 
 
@@ -194,7 +195,8 @@ class Answer:
         whole = line_end + 2 + size + 2
         if len(buffer) < whole:
             return False
-        assert buffer[whole - 2 : whole] == b"\r\n", "a chunk does not end with CRLF"
+        if buffer[whole - 2 : whole] != b"\r\n":
+            raise ValueError("a chunk does not end with CRLF")
         data = bytes(buffer[line_end + 2 : whole - 2])
         self.raw += buffer[:whole]
         del buffer[:whole]
@@ -220,8 +222,7 @@ class Client:
 
     def __init__(self, url: str, *, receive_bytes: int | None = None) -> None:
         parts = urlsplit(url)
-        assert parts.hostname is not None
-        self.host, self.port = parts.hostname, parts.port or 80
+        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.buffer = bytearray()  # read from the socket, not yet part of an answer
         self.was_reset = False
         self.closed = False

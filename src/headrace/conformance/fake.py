@@ -181,7 +181,7 @@ class Link(asyncio.Protocol):
         self._mark_closed()
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._mark_closed()
         self._writable.set()
 
@@ -383,43 +383,3 @@ def _is_probe(exchange: Exchange) -> bool:
 async def _well(exchange: Exchange) -> None:
     """What a healthy engine answers to a probe."""
     await exchange.answer(200, b'{"object":"list","data":[]}' if "models" in exchange.path else b"")
-
-
-class RefusingPort:
-    """A port that refuses connections for as long as it is held."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class SilentPort:
-    """A port that never finishes a connection: its backlog is full, Linux drops the SYNs."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.listen(0)
-        self.port: int = self._socket.getsockname()[1]
-        self._fillers = [socket.socket() for _ in range(2)]
-        for filler in self._fillers:
-            filler.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                filler.connect(("127.0.0.1", self.port))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        for filler in self._fillers:
-            filler.close()
-        self._socket.close()

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.engine import answers
-from tests.engine.fake import Exchange, FakeEngine, RefusingPort, SilentPort, chunk, head
-from tests.engine.wire import Client, ConnectionGone, request, split_events
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, chunk, head
+from headrace.conformance.ports import RefusingPort, SilentPort
+from headrace.conformance.wire import Client, ConnectionGone, request, split_events
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from tests.engine.fake import Exchange, Script
+from headrace.conformance.fake import Exchange, Script
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 33, "total_tokens": 41, "completion_tokens": 8}
