@@ -1,11 +1,10 @@
 """The whole configuration as one frozen tree; unknown keys are refused. Reading it is load.py's."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -14,7 +13,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from headrace.config.section import MIB, Seconds, Section
+from headrace.config.discovery import Discovery
+from headrace.config.section import MIB, Seconds, Section, Serves
+from headrace.config.store import Store
 
 
 class Server(Section):
@@ -110,15 +111,6 @@ class Model(Section):
     )
 
 
-def _names_as_mapping(serves: object) -> object:
-    """A list of names is a mapping in which each model keeps its name."""
-    if isinstance(serves, dict):
-        return serves
-    if not isinstance(serves, list | tuple) or not all(isinstance(name, str) for name in serves):
-        raise ValueError("must be a list of names, or a mapping from our name to its name")
-    return {name: name for name in serves}
-
-
 class Backend(Section):
     """One running engine that speaks the OpenAI API."""
 
@@ -126,10 +118,7 @@ class Backend(Section):
     name: str = Field(
         default="", description="Name in logs and metrics; by default host:port of the URL."
     )
-    serves: Annotated[
-        dict[str, str],
-        BeforeValidator(_names_as_mapping, json_schema_input_type=dict[str, str] | list[str]),
-    ] = Field(
+    serves: Serves = Field(
         description="Models it serves: a list of names, or a mapping from our name to its name."
     )
     api_key: SecretStr | None = Field(
@@ -225,7 +214,11 @@ class Config(Section):
     backends: tuple[Backend, ...] = Field(
         default=(), description="Running engines, one entry each."
     )
+    discovery: tuple[Discovery, ...] = Field(
+        default=(), description="Sources of engines that come and go, one entry each."
+    )
     engine: Engine = Engine()
+    store: Store = Store()
     media: Media = Media()
     logging: Logging = Logging()
 
@@ -250,10 +243,23 @@ class Config(Section):
     def _backends_serve_declared_models(self) -> Self:
         declared = [model.name for model in self.models]
         refused: list[InitErrorDetails] = []
-        for index, backend in enumerate(self.backends if declared else ()):
-            for name in sorted(backend.serves.keys() - declared):
-                message = f"{name!r} is not declared in `models`, which has {', '.join(declared)}"
-                refused.append(_refusal(message, "backends", index, "serves"))
+        for section in ("backends", "discovery") if declared else ():
+            for index, entry in enumerate(getattr(self, section)):
+                for name in sorted(entry.serves.keys() - declared):
+                    known = ", ".join(declared)
+                    message = f"{name!r} is not declared in `models`, which has {known}"
+                    refused.append(_refusal(message, section, index, "serves"))
+        return self._unless(refused)
+
+    @model_validator(mode="after")
+    def _discovery_has_declared_models(self) -> Self:
+        """What comes and goes cannot say which models there are: an unknown one is 404."""
+        message = "needs declared `models`, or a `serves` of its own: replicas may all be away"
+        refused = [
+            _refusal(message, "discovery", index)
+            for index, source in enumerate(self.discovery)
+            if not self.models and not source.serves
+        ]
         return self._unless(refused)
 
     def _unless(self, refused: list[InitErrorDetails]) -> Self:

@@ -2,10 +2,26 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MIB = 1024 * 1024
+
+
+def _names_as_mapping(serves: object) -> object:
+    """A list of names is a mapping in which each model keeps its name."""
+    if isinstance(serves, dict):
+        return serves
+    if not isinstance(serves, list | tuple) or not all(isinstance(name, str) for name in serves):
+        raise ValueError("must be a list of names, or a mapping from our name to its name")
+    return {name: name for name in serves}
+
+
+Serves = Annotated[
+    dict[str, str],
+    BeforeValidator(_names_as_mapping, json_schema_input_type=dict[str, str] | list[str]),
+]
+"""Models that an engine serves, our name to its name."""
 
 
 class Section(BaseModel):
