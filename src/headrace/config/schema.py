@@ -14,6 +14,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headrace.config.discovery import Discovery
+from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.store import Store
 
@@ -129,6 +130,10 @@ class Backend(Section):
     tls_ca: Path | None = Field(
         default=None, description="PEM file of the authority that signed it."
     )
+    probe: bool = Field(
+        default=True,
+        description="Whether its /health and /metrics are read; switch it off for hosted APIs.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -219,6 +224,10 @@ class Config(Section):
     )
     engine: Engine = Engine()
     store: Store = Store()
+    health: Health = Health()
+    outliers: Outliers = Outliers()
+    load: Load = Load()
+    admin: Admin = Admin()
     media: Media = Media()
     logging: Logging = Logging()
 

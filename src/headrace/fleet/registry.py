@@ -1,17 +1,31 @@
 """
-The replicas, who serves which model, and what each has in flight. No I/O beyond owning the pools.
+The replicas, who serves which model, their states, and what each has in flight. No I/O beyond
+owning the pools; what moves a replica from state to state is health.py's.
 
 In-flight tokens are counted by leases: taken when a replica is chosen, released exactly once.
 A replica that was removed keeps its own counters, so that its last leases never touch a
-successor at the same address.
+successor at the same address. Groups hold routable replicas only, and change with the states:
+a request looks at no state.
 """
 
 import asyncio
+import math
 import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from headrace.config.schema import Backend
+from headrace.fleet.states import FOLLOWS, ROUTABLE, State, Transition
 from headrace.upstream.pool import Address, Pool
+
+NEVER = math.inf
+HISTORY = 20  # transitions that are remembered of each replica
+DRAINED = "it was drained, and its deadline has passed"
+
+Watcher = Callable[["Replica", Transition], None]
 
 
 class Replica:
@@ -22,20 +36,50 @@ class Replica:
         tls = _tls(backend) if parts.scheme == "https" else None
         port = parts.port or (443 if tls else 80)
         key = backend.api_key
+        self.backend = backend
         self.name = backend.name
         self.serves = dict(backend.serves)
-        self.pool = Pool(Address(parts.hostname or "", port, tls), connect_s)
+        self.address = Address(parts.hostname or "", port, tls)
+        self.pool = Pool(self.address, connect_s)
         auth = f"authorization: Bearer {key.get_secret_value()}\r\n" if key else ""
         self.head = f"host: {parts.netloc}\r\naccept-encoding: identity\r\n{auth}".encode("latin-1")
         self.header = f"x-headrace-replica: {backend.name}\r\n".encode("latin-1", "replace")
         self.inflight_requests = 0
         self.inflight_tokens = 0
         self.seats: list[tuple[list[int], int]] = []  # where groups keep this replica's load
+        self.penalty = 0  # tokens that its load seems higher to routing: slow start
+        self.sent = 0  # requests leased, ever
+        self.failures = 0  # of them, those that failed by its fault
+        self.abandoned = 0  # of them, those whose client left
+        self.on_failure: Callable[[Replica, str], None] | None = None
+        self.state = State.STARTING
+        self.reason = ""
+        self.since = datetime.now(UTC)
+        self.history: deque[Transition] = deque(maxlen=HISTORY)
+        self.drain_at = NEVER  # monotonic; when a draining replica's requests are ended
+
+    @property
+    def answered(self) -> int:
+        """Requests that this replica answered well, or with an error that is the client's."""
+        return self.sent - self.inflight_requests - self.failures - self.abandoned
 
     def lease(self, tokens: int) -> "Lease":
         """Count a request of this many tokens as in flight until the lease is released."""
+        self.sent += 1
         self._add(1, tokens)
         return Lease(self, tokens)
+
+    def failed(self, kind: str) -> None:
+        """A request failed by this replica's fault; ``kind`` says how, in a few words."""
+        self.failures += 1
+        if self.on_failure is not None:
+            self.on_failure(self, kind)
+
+    def weigh(self, penalty: int) -> None:
+        """Let routing see this many tokens more than there are; replaces the last such number."""
+        more, self.penalty = penalty - self.penalty, penalty
+        for loads, seat in self.seats:
+            loads[seat] += more
 
     def _add(self, requests: int, tokens: int) -> None:
         self.inflight_requests += requests
@@ -62,8 +106,8 @@ class Lease:
 
 class Group:
     """
-    The replicas that serve one model; ``names`` and ``loads`` (in-flight tokens) are parallel to
-    them.
+    The routable replicas that serve one model; ``names`` and ``loads`` (in-flight tokens, and the
+    penalty of slow starters) are parallel to them.
     """
 
     def __init__(self) -> None:
@@ -86,7 +130,7 @@ class Group:
         """Replace the members; each replica's seats must have been cleared before."""
         self.replicas = replicas
         self.names = [replica.name for replica in replicas]
-        self.loads = [replica.inflight_tokens for replica in replicas]
+        self.loads = [replica.inflight_tokens + replica.penalty for replica in replicas]
         for seat, replica in enumerate(replicas):
             replica.seats.append((self.loads, seat))
         if replicas:
@@ -98,11 +142,13 @@ class Group:
 class Fleet:
     """All replicas by name, and a group for each declared model."""
 
-    def __init__(self, models: list[str], connect_s: float) -> None:
+    def __init__(self, models: list[str], connect_s: float, *, trust: bool = True) -> None:
         self.replicas: dict[str, Replica] = {}
         self.groups = {model: Group() for model in models}
         self._connect_s = connect_s
+        self._trust = trust
         self._leaving: set[Replica] = set()
+        self._watchers: list[Watcher] = []
 
     @property
     def inflight_requests(self) -> int:
@@ -114,38 +160,135 @@ class Fleet:
         """Tokens leased over all replicas, likewise."""
         return sum(r.inflight_tokens for r in (*self.replicas.values(), *self._leaving))
 
-    def add(self, backend: Backend) -> None:
-        """A replica is ready from now on; one of the same name is replaced."""
-        self.remove(backend.name)
-        self.replicas[backend.name] = Replica(backend, self._connect_s)
-        self._reseat()
+    def watch(self, watcher: Watcher) -> None:
+        """Call this at every transition, after the groups have changed."""
+        self._watchers.append(watcher)
 
-    def remove(self, name: str) -> None:
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
+        """
+        A replica is there from now on; one of the same name is replaced.
+
+        A ``trusted`` one is ready at once, any other when its probes are good; the default is what
+        the fleet was made with.
+        """
+        self.remove(backend.name, "replaced")
+        replica = self.replicas[backend.name] = Replica(backend, self._connect_s)
+        self._step(replica, None, State.STARTING, "added")
+        if self._trust if trusted is None else trusted:
+            self.move(replica, State.READY, "trusted")
+
+    def remove(self, name: str, reason: str = "removed") -> None:
         """Send a replica no new requests; those it is answering go on. Unknown names are fine."""
         replica = self.replicas.pop(name, None)
-        if replica is not None:
-            replica.pool.close()
+        if replica is None:
+            return
+        replica.pool.close()
+        replica.drain_at = NEVER
+        if replica.inflight_requests:
             self._leaving.add(replica)
-            self._reseat()
+            self.move(replica, State.DRAINING, reason)
+        else:
+            self.move(replica, State.GONE, reason)
+
+    def drain(self, name: str, deadline_s: float, reason: str = "drained by hand") -> Replica:
+        """
+        Send a replica no new requests, and end those that it still has after ``deadline_s``.
+
+        It is draining until its last request has ended, then gone, and stays listed so that it
+        can be taken back. A second drain sets another deadline.
+
+        Raises:
+            KeyError: there is no such replica.
+
+        """
+        replica = self.replicas[name]
+        if replica.state is not State.GONE:
+            replica.drain_at = time.monotonic() + deadline_s
+            self.move(replica, State.DRAINING, reason)
+            self._settle(replica, time.monotonic())
+        return replica
+
+    def undrain(self, name: str) -> Replica:
+        """
+        Take a drained replica back: as it was while it drains, else as a new incarnation.
+
+        Raises:
+            KeyError: there is no such replica.
+
+        """
+        replica = self.replicas[name]
+        if replica.state is State.DRAINING:
+            replica.drain_at = NEVER
+            before = next(
+                step.before for step in reversed(replica.history) if step.after is State.DRAINING
+            )
+            back = State.READY if before in ROUTABLE else State.STARTING
+            self.move(replica, State.EJECTED if before is State.EJECTED else back, "undrained")
+        elif replica.state is State.GONE:
+            self.add(replica.backend, trusted=False)
+        return self.replicas[name]
+
+    def move(self, replica: Replica, state: State, reason: str) -> bool:
+        """
+        Take a replica to another state; False, and nothing happens, where that may not follow.
+        """
+        before = replica.state
+        if state not in FOLLOWS[before]:
+            return False
+        self._step(replica, before, state, reason)
+        return True
 
     def sweep(self, now: float) -> None:
-        """Close idle connections that have grown old; forget removed replicas that are done."""
-        for replica in self.replicas.values():
+        """
+        Close idle connections that have grown old, end what has drained for too long, and forget
+        removed replicas that are done. ``now`` is the monotonic clock.
+        """
+        for replica in tuple(self.replicas.values()):
             replica.pool.sweep(now)
+            if replica.state is State.DRAINING:
+                self._settle(replica, now)
         if self._leaving:
-            self._leaving = {r for r in self._leaving if r.inflight_requests}
+            done = {r for r in self._leaving if not r.inflight_requests}
+            self._leaving -= done
+            for replica in done:
+                self.move(replica, State.GONE, "its last request has ended")
 
     def close(self) -> None:
         """Close every connection."""
         for replica in (*self.replicas.values(), *self._leaving):
             replica.pool.abort()
 
+    # --- below -----------------------------------------------------------------------------
+
+    def _settle(self, replica: Replica, now: float) -> None:
+        """See whether a draining replica is done, or must be."""
+        if not replica.inflight_requests:
+            self.move(replica, State.GONE, "its last request has ended")
+        elif now >= replica.drain_at:
+            count = replica.inflight_requests
+            self.move(replica, State.GONE, f"its deadline has ended {count} running requests")
+        else:
+            return
+        replica.pool.cut(DRAINED)
+
+    def _step(self, replica: Replica, before: State | None, after: State, reason: str) -> None:
+        step = Transition(replica.name, before, after, reason, datetime.now(UTC))
+        replica.state, replica.reason, replica.since = after, reason, step.at
+        replica.history.append(step)
+        if (before in ROUTABLE) is not (after in ROUTABLE):
+            if after not in ROUTABLE:
+                replica.penalty = 0
+            self._reseat()
+        for watcher in self._watchers:
+            watcher(replica, step)
+
     def _reseat(self) -> None:
         members = tuple(self.replicas.values())
         for replica in (*members, *self._leaving):
             replica.seats.clear()
+        routable = [replica for replica in members if replica.state in ROUTABLE]
         for model, group in self.groups.items():
-            group.seat([replica for replica in members if model in replica.serves])
+            group.seat([replica for replica in routable if model in replica.serves])
 
 
 def _tls(backend: Backend) -> ssl.SSLContext:

@@ -230,6 +230,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def cut(self, reason: str) -> None:
+        """End whatever runs on it as broken, for this reason."""
+        self.splice = None
+        self._break(reason)
+
     def discard(self) -> None:
         """Let go of a transport that was opened for nobody; the loop may never say it is lost."""
         self.abort()

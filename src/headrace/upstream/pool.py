@@ -36,6 +36,7 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._closed = False
+        self._cut = ""  # why whatever is opened from now on is of no use
 
     async def send(self, head: bytes, body: Sequence[bytes | memoryview]) -> Reply:
         """
@@ -74,6 +75,21 @@ class Pool:
         for connection in tuple(self._all):
             connection.abort()
 
+    def cut(self, reason: str) -> None:
+        """
+        End every connection as if the replica had: requests that wait for their first byte, and
+        those that would be sent from now on, raise ``Broken``; sinks are told that they broke.
+        """
+        self.close()
+        self._cut = reason
+        for connection in tuple(self._all):
+            connection.cut(reason)
+
+    def give_up(self, reason: str) -> None:
+        """Make the requests that wait for their first byte raise ``Broken``; answers go on."""
+        for connection in tuple(self._all):
+            connection.fail(Broken(reason))
+
     def _take(self, now: float) -> Connection | None:
         """The connection that was used last, so that the others can grow old."""
         while self._idle:
@@ -99,6 +115,9 @@ class Pool:
         except BaseException:
             connection.discard()
             raise
+        if self._cut:
+            connection.discard()
+            raise Broken(self._cut)
         self._all.add(connection)
         return connection
 
