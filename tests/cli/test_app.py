@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,9 @@ def test_interrupt(tmp_path: Path) -> None:
         ) as process,
         fifo.open("w"),
     ):  # opens when the command has begun to read
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate()
+        while process.poll() is None:  # a signal between its open and its read waits for the next
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        error = process.stderr.read() if process.stderr is not None else None
 
     assert (130, b"") == (process.returncode, error)
