@@ -199,7 +199,8 @@ class EngineError(ApiError):
     outcome = "rejected_upstream"
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message, code=str(status))
+        outcome = f"upstream_failed_{status}" if status >= 500 else "rejected_upstream"
+        super().__init__(message, code=str(status), outcome=outcome)
         self.status = status
         self.type = "invalid_request_error" if status < 500 else "upstream_error"
         self.anthropic_type = ANTHROPIC_TYPES.get(status, "api_error")

@@ -14,7 +14,9 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headrace.config.discovery import Discovery
+from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
+from headrace.config.hold import Hold
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.store import Store
 
@@ -110,6 +112,11 @@ class Model(Section):
     context_length: int | None = Field(
         default=None, ge=1, description="Longest prompt plus answer in tokens; shown in /v1/models."
     )
+    cold_start_s: Seconds | None = Field(
+        default=None,
+        description="How long a first replica takes to start: requests wait that long for it, "
+        "where this is more than timeouts.queue_s.",
+    )
 
 
 class Backend(Section):
@@ -125,6 +132,9 @@ class Backend(Section):
     api_key: SecretStr | None = Field(
         default=None,
         description="Sent to this backend as a bearer token; the client's key never is.",
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="A file that holds the key, instead of `api_key`."
     )
     tls_verify: bool = Field(default=True, description="Check the certificate of an https backend.")
     tls_ca: Path | None = Field(
@@ -151,6 +161,32 @@ class Backend(Section):
             )
         return f"{parts.scheme}://{parts.netloc}"
 
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("has both `api_key` and `api_key_file`; keep one of them")
+        self.key()
+        return self
+
+    def key(self) -> str:
+        """
+        What is sent as its bearer token; empty when none is. A file is read anew each time.
+
+        Raises:
+            ValueError: the file cannot be read, or holds more than a key.
+
+        """
+        if self.api_key_file is None:
+            return self.api_key.get_secret_value() if self.api_key is not None else ""
+        try:
+            key = self.api_key_file.expanduser().read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "is not plain text"
+            raise ValueError(f"`api_key_file` {self.api_key_file}: {why}") from error
+        if not key.isprintable() or not key or " " in key:
+            raise ValueError(f"`api_key_file` {self.api_key_file} must hold the key and no more")
+        return key
+
     @field_validator("serves")
     @classmethod
     def _serves_something(cls, serves: dict[str, str]) -> dict[str, str]:
@@ -166,21 +202,19 @@ class Backend(Section):
         return data
 
 
-class Engine(Section):
+class Engine(LlamaCpp):
     """The embedded engine (llama.cpp in a child process) that ``headrace up`` starts."""
 
-    enabled: bool = Field(default=True, description="Whether `headrace up` starts it.")
+    enabled: bool = Field(
+        default=True,
+        description="Whether `headrace up` starts it; beside `engines` only if `model` is given.",
+    )
     model: Path | None = Field(
         default=None,
         description="A GGUF file; by default SmolLM2-135M-Instruct, which comes with Headrace.",
     )
     name: str | None = Field(
         default=None, description="Name clients use for its model; by default the file's name."
-    )
-    context_length: int = Field(default=8192, ge=256, description="Tokens of context per slot.")
-    slots: int = Field(default=4, ge=1, le=256, description="Requests it runs at the same time.")
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads; by default one less than there are cores."
     )
     start_s: Seconds = Field(default=120.0, description="Time to load the model before giving up.")
 
@@ -223,6 +257,10 @@ class Config(Section):
         default=(), description="Sources of engines that come and go, one entry each."
     )
     engine: Engine = Engine()
+    engines: tuple[LocalEngine, ...] = Field(
+        default=(), description="Engines that Headrace starts on this machine, one entry each."
+    )
+    hold: Hold = Hold()
     store: Store = Store()
     health: Health = Health()
     outliers: Outliers = Outliers()
@@ -264,11 +302,28 @@ class Config(Section):
     def _discovery_has_declared_models(self) -> Self:
         """What comes and goes cannot say which models there are: an unknown one is 404."""
         message = "needs declared `models`, or a `serves` of its own: replicas may all be away"
-        refused = [
-            _refusal(message, "discovery", index)
-            for index, source in enumerate(self.discovery)
-            if not self.models and not source.serves
-        ]
+        return self._unless(
+            [
+                _refusal(message, "discovery", index)
+                for index, source in enumerate(self.discovery)
+                if not self.models and not source.serves
+            ]
+        )
+
+    @model_validator(mode="after")
+    def _engines_fit(self) -> Self:
+        declared = {name for model in self.models for name in (model.name, *model.aliases)}
+        taken = {backend.name: "backend" for backend in self.backends}
+        refused: list[InitErrorDetails] = []
+        for index, engine in enumerate(self.engines):
+            for name in engine.replica_names:
+                if name in taken:
+                    message = f"another {taken[name]} is named {name!r}; give this one a `name`"
+                    refused.append(_refusal(message, "engines", index))
+                taken[name] = "engine"
+            if declared and engine.names[0] not in declared:
+                message = f"{engine.names[0]!r} is not declared in `models`"
+                refused.append(_refusal(message, "engines", index))
         return self._unless(refused)
 
     def _unless(self, refused: list[InitErrorDetails]) -> Self:

@@ -8,7 +8,6 @@ successor at the same address. Groups hold routable replicas only, and change wi
 a request looks at no state.
 """
 
-import asyncio
 import math
 import ssl
 import time
@@ -17,7 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from headrace.config.hold import Hold as HoldConfig
 from headrace.config.schema import Backend
+from headrace.fleet.hold import Hold
 from headrace.fleet.states import FOLLOWS, ROUTABLE, State, Transition
 from headrace.upstream.pool import Address, Pool
 
@@ -35,13 +36,13 @@ class Replica:
         parts = urlsplit(backend.url)
         tls = _tls(backend) if parts.scheme == "https" else None
         port = parts.port or (443 if tls else 80)
-        key = backend.api_key
+        key = backend.key()
         self.backend = backend
         self.name = backend.name
         self.serves = dict(backend.serves)
         self.address = Address(parts.hostname or "", port, tls)
         self.pool = Pool(self.address, connect_s)
-        auth = f"authorization: Bearer {key.get_secret_value()}\r\n" if key else ""
+        auth = f"authorization: Bearer {key}\r\n" if key else ""
         self.head = f"host: {parts.netloc}\r\naccept-encoding: identity\r\n{auth}".encode("latin-1")
         self.header = f"x-headrace-replica: {backend.name}\r\n".encode("latin-1", "replace")
         self.inflight_requests = 0
@@ -110,21 +111,22 @@ class Group:
     penalty of slow starters) are parallel to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold) -> None:
         self.replicas: list[Replica] = []
         self.names: list[str] = []
         self.loads: list[int] = []
-        self._waiters: set[asyncio.Future[None]] = set()
+        self.hold = hold
 
-    async def ready(self) -> None:
-        """Wait until at least one replica serves the model."""
+    async def ready(self, size: int = 0) -> None:
+        """
+        Wait until at least one replica serves the model; ``size`` bytes wait with the request.
+
+        Raises:
+            Overloaded: too many wait already.
+
+        """
         while not self.replicas:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+            await self.hold.wait(size)
 
     def seat(self, replicas: list[Replica]) -> None:
         """Replace the members; each replica's seats must have been cleared before."""
@@ -134,17 +136,23 @@ class Group:
         for seat, replica in enumerate(replicas):
             replica.seats.append((self.loads, seat))
         if replicas:
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self.hold.release()
 
 
 class Fleet:
     """All replicas by name, and a group for each declared model."""
 
-    def __init__(self, models: list[str], connect_s: float, *, trust: bool = True) -> None:
+    def __init__(
+        self,
+        models: list[str],
+        connect_s: float,
+        *,
+        trust: bool = True,
+        hold: HoldConfig = HoldConfig(),  # noqa: B008 - frozen
+    ) -> None:
         self.replicas: dict[str, Replica] = {}
-        self.groups = {model: Group() for model in models}
+        bounds = hold.max_requests, hold.max_bytes
+        self.groups = {model: Group(Hold(*bounds)) for model in models}
         self._connect_s = connect_s
         self._trust = trust
         self._leaving: set[Replica] = set()

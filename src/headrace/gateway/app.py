@@ -19,6 +19,7 @@ from headrace import __version__
 from headrace.config.schema import Config, Model
 from headrace.errors import ApiError, Overloaded, StartError
 from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.discovery.watch import watches
 from headrace.fleet.registry import Fleet
 from headrace.gateway import answers, local, routes
 from headrace.gateway.client import Client
@@ -50,7 +51,9 @@ class Gateway:
         self.budget = Budget(config.server.max_inflight_bytes)
         self.catalogue = Catalogue(config.models or _served(config))
         self.fleet = Fleet(
-            [model.name for model in self.catalogue.models], config.timeouts.connect_s
+            [model.name for model in self.catalogue.models],
+            config.timeouts.connect_s,
+            hold=config.hold,
         )
         self.records: deque[Record] = deque(maxlen=RECORDS)
         self.clients: set[Client] = set()
@@ -72,6 +75,7 @@ class Gateway:
         self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log)
         for backend in config.backends:
             self.fleet.add(backend)
+        self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -112,6 +116,7 @@ class Gateway:
         self._server = await loop.create_server(lambda: Client(loop, self), sock=listener)
         self.port = self._server.sockets[0].getsockname()[1]
         self._watchdog.start()
+        self._discovery.start()
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
         )
@@ -137,6 +142,7 @@ class Gateway:
             client.close_when_idle()
         await asyncio.sleep(0)
         self._watchdog.stop()
+        await self._discovery.stop()
         self.fleet.close()
         for client in tuple(self.clients):
             client.cut()
@@ -241,6 +247,11 @@ class Gateway:
                 tokens,
             ),
             "headrace_model_replicas": ("Replicas that serve a model.", "model", groups),
+            "headrace_held_requests": (
+                "Requests that wait for a model's first replica.",
+                "model",
+                {model: float(group.hold.requests) for model, group in self.fleet.groups.items()},
+            ),
             "headrace_client_connections": (
                 "Open client connections.",
                 "",
@@ -261,8 +272,10 @@ class Gateway:
 
 
 def _served(config: Config) -> list[Model]:
-    """The catalogue when none is declared: what the backends serve."""
-    names = {name: None for backend in config.backends for name in backend.serves}
+    """The catalogue when none is declared: what the backends and the sources of others serve."""
+    served = [entry.serves for entry in config.backends]
+    served += [entry.serves for entry in config.discovery]
+    names = {name: None for serves in served for name in serves}
     return [Model(name=name) for name in names]
 
 

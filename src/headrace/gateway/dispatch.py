@@ -5,24 +5,22 @@ A request may be sent again only while the client has seen nothing, only to anot
 for failures that are the replica's, and only within attempts, the total clock and a retry budget.
 """
 
-import asyncio
 import itertools
 
-from headrace.config.schema import Retries, Timeouts
-from headrace.errors import ApiError, NoReplica, TimedOut, UpstreamFailed
+from headrace.config.schema import Config
+from headrace.errors import ApiError, TimedOut, UpstreamFailed
 from headrace.fleet.registry import Fleet, Group, Replica
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
 from headrace.gateway.scan import rename_model
+from headrace.gateway.waiting import Waiting
 from headrace.routing.router import Stickiness, choose, without
 from headrace.upstream.connection import Broken, ConnectTimeout, Reply
 
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
 # clients often allow far more than models write, so the allowance itself would mislead.
 EXPECTED_OUTPUT = 256
-# How long a client should wait when nothing was ready within the queue clock.
-RETRY_AFTER_S = 5
 
 
 class RetryBudget:
@@ -53,13 +51,13 @@ class RetryBudget:
 class Dispatcher:
     """Sends requests to replicas until one begins to answer."""
 
-    def __init__(
-        self, fleet: Fleet, retries: Retries, timeouts: Timeouts, sticky: Stickiness
-    ) -> None:
+    def __init__(self, config: Config, fleet: Fleet, waiting: Waiting, sticky: Stickiness) -> None:
+        retries = config.retries
         self._fleet = fleet
+        self._waiting = waiting
         self._attempts = retries.attempts
         self._statuses = retries.statuses
-        self._timeouts = timeouts
+        self._timeouts = config.timeouts
         self._budget = RetryBudget(retries.budget, retries.budget_min)
         self._sticky = sticky
         self._turns = itertools.count()
@@ -70,6 +68,7 @@ class Dispatcher:
 
         Raises:
             NoReplica: the model had no replica for as long as the queue clock allows.
+            Overloaded: too many requests wait for one already.
             UpstreamFailed: the replicas that were tried could not be reached or broke.
             TimedOut: the last of them could not be reached in time.
 
@@ -80,7 +79,7 @@ class Dispatcher:
         while True:
             group = self._fleet.groups[exchange.served]
             if not group.replicas:
-                await self._hold(exchange, group)
+                await self._waiting.wait(exchange, group)
             replica = self._choose(exchange, group, tried, turn)
             tried.append(replica.name)
             exchange.attempts += 1
@@ -113,22 +112,6 @@ class Dispatcher:
         decision = choose(names, loads, turn, replica)
         exchange.reason = decision.reason
         return self._fleet.replicas[names[decision.index]]
-
-    async def _hold(self, exchange: Exchange, group: Group) -> None:
-        """
-        Wait for a replica of a declared model that has none.
-
-        Raises:
-            NoReplica: none came within the queue clock.
-
-        """
-        try:
-            async with asyncio.timeout(self._timeouts.queue_s):
-                await group.ready()
-        except TimeoutError:
-            waited = f"{self._timeouts.queue_s:g} s"
-            message = f"No replica of `{exchange.served}` became ready within {waited}."
-            raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
 
     def _may_retry(self, exchange: Exchange, tried: list[str]) -> bool:
         """

@@ -25,6 +25,7 @@ from headrace.upstream.connection import Connection
 # Arrival times of chunks that are kept for percentiles, 8 bytes each: the latest minute or two.
 MAX_TIMES = 8192
 
+EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\n"
 NO_FACTS = RequestFacts(model="", endpoint="", stream=False, prompt_tokens=0)
 
 
@@ -42,8 +43,8 @@ class Exchange:
     """Mutable, owned by one task; the watchdog and the client may interrupt it."""
 
     __slots__ = (
-        "_began", "_chunk_s", "_settled", "answer_id", "attempts", "bytes_in", "bytes_out", "cause",
-        "client",
+        "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
+        "bytes_out", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
         "forgotten", "id_line", "lease", "outcome", "reason", "replica", "request", "request_id",
         "resumed_at", "served", "settler", "span", "started_at", "status", "streaming", "task",
@@ -92,6 +93,7 @@ class Exchange:
         self.total_at = NEVER
         self.deadline = NEVER
         self.clock = "total"
+        self.begun = False  # the head of a stream was sent before there was an answer
         self.streaming = False
         self.cause: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -145,6 +147,13 @@ class Exchange:
         if extra > 0:
             del self.times[:extra]
             self.forgotten += extra
+
+    def comfort(self) -> None:
+        """Tell the client of a stream that waits, and whoever is between, that we are here."""
+        if not self.begun:
+            self.begun, self.status = True, 200
+            self.client.start(200, EVENT_STREAM + answers.SSE + self.answer_id)
+        self.client.write(b": waiting for a replica\n\n")
 
     # --- ends -----------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from headrace.gateway.dispatch import Dispatcher
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.media import MediaGate
 from headrace.gateway.relay import Relay
+from headrace.gateway.waiting import Waiting
 from headrace.routing.router import Stickiness
 from headrace.telemetry.writer import Writer
 from headrace.types import RequestFacts
@@ -31,7 +32,8 @@ class Pipeline:
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
-        self._dispatcher = Dispatcher(fleet, config.retries, config.timeouts, self._sticky)
+        waiting = Waiting(config, catalogue.models)
+        self._dispatcher = Dispatcher(config, fleet, waiting, self._sticky)
         self._media = MediaGate(config.media.allowed_hosts)
 
     async def run(self, exchange: Exchange) -> None:
@@ -129,6 +131,12 @@ def _end(exchange: Exchange, relay: Relay | None, error: ApiError) -> None:
         relay.stop(error)
         return
     exchange.failed(error)
+    if exchange.begun:
+        exchange.settle()
+        endpoint = exchange.endpoint
+        frames = answers.error_frames(error, endpoint.dialect, typed=endpoint.stores)
+        exchange.client.end(frames)
+        return
     exchange.status = error.status
     exchange.settle()
     headers = answers.error_headers(error) + exchange.answer_id

@@ -38,6 +38,13 @@ class Relay:
     def __init__(
         self, exchange: Exchange, reply: Reply, *, strip_usage: bool, sticky: Stickiness
     ) -> None:
+        """
+        Look at the answer's head.
+
+        Raises:
+            EngineError: it is no stream, but the client's stream has begun.
+
+        """
         self._exchange = exchange
         self._client = exchange.client
         self._reply = reply
@@ -51,6 +58,8 @@ class Relay:
         self._frames: Frames | None = None
         if reply.header(b"content-type").startswith(b"text/event-stream") and reply.status < 400:
             self._frames = Frames(strip_usage=strip_usage, renamer=self._renamer)
+        elif exchange.begun:
+            raise _as_error(reply.status, reply.body)
 
     def begin(self, chunk_s: float) -> "asyncio.Future[None] | None":
         """
@@ -135,7 +144,8 @@ class Relay:
     def _begin_stream(self, chunk_s: float) -> None:
         reply = self._reply
         self._exchange.stream(now(), chunk_s)
-        self._client.start(reply.status, self._head(answers.SSE_NAMES) + answers.SSE)
+        if not self._exchange.begun:
+            self._client.start(reply.status, self._head(answers.SSE_NAMES) + answers.SSE)
         write = self._client.chunk_writer()
         if write is not None and self._renamer is None:
             self._splice = Splice(write, self._exchange.times)

@@ -1,0 +1,55 @@
+"""
+A request's wait for a model that has no replica: how long, and how its client is kept company.
+
+Who waits and in which order is fleet/hold.py's.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from headrace.config.schema import Config, Model
+from headrace.errors import NoReplica
+from headrace.fleet.registry import Group
+from headrace.gateway.exchange import Exchange
+
+# How long a client should wait when nothing was ready within the queue clock.
+RETRY_AFTER_S = 5
+
+
+class Waiting:
+    """What the configuration says about it, held once."""
+
+    def __init__(self, config: Config, models: Iterable[Model]) -> None:
+        usual = config.timeouts.queue_s
+        self._patience_s = {m.name: max(usual, m.cold_start_s or 0.0) for m in models}
+        self._keep_alive_s = config.hold.keep_alive_s
+
+    async def wait(self, exchange: Exchange, group: Group) -> None:
+        """
+        Return when the model has a replica.
+
+        Raises:
+            NoReplica: none came within the queue clock.
+            Overloaded: too many wait already.
+
+        """
+        patience_s = self._patience_s[exchange.served]
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._ready(exchange, group)
+        except TimeoutError:
+            message = f"No replica of `{exchange.served}` became ready within {patience_s:g} s."
+            raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
+
+    async def _ready(self, exchange: Exchange, group: Group) -> None:
+        size = exchange.request.size
+        if self._keep_alive_s is None or not exchange.facts.stream:
+            await group.ready(size)
+            return
+        ready = asyncio.ensure_future(group.ready(size))
+        try:
+            while not (await asyncio.wait({ready}, timeout=self._keep_alive_s))[0]:
+                exchange.comfort()
+            ready.result()
+        finally:
+            ready.cancel()
