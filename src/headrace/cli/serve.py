@@ -56,7 +56,7 @@ def serve(
         config,
         overrides={"server": {"host": host, "port": port}, "logging": {"format": log_format}},
     )
-    if not settings.backends and not settings.models:
+    if not settings.backends and not settings.models and not settings.discovery:
         raise ConfigError(
             "The configuration names no engine; add one under `backends`, or use `headrace up`."
         )

@@ -1,9 +1,10 @@
 """Where replicas are discovered: files, DNS, Kubernetes. Finding them is fleet/discovery's."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from headrace.config.section import Seconds, Section, Serves
 
@@ -86,6 +87,13 @@ class Discovery(Section):
     tls_verify: bool = Field(default=True, description="Check the certificates of https replicas.")
     tls_ca: Path | None = Field(default=None, description="PEM file of the authority that signed.")
 
+    @field_validator("nameservers")
+    @classmethod
+    def _are_endpoints(cls, nameservers: tuple[str, ...]) -> tuple[str, ...]:
+        for each in nameservers:
+            endpoint(each)
+        return nameservers
+
     @property
     def label(self) -> str:
         """How log events name it."""
@@ -119,3 +127,24 @@ class Discovery(Section):
         if self.min_s > self.max_s:
             raise ValueError("`min_s` must be at most `max_s`")
         return self
+
+
+def endpoint(nameserver: str) -> tuple[str, int]:
+    """
+    Address and port of a name server: ``10.0.0.2``, ``10.0.0.2:8600``, ``[fd00::2]:8600``.
+
+    Raises:
+        ValueError: it is not one of these.
+
+    """
+    host, _, port = nameserver.rpartition(":")
+    if not host or (":" in host and not host.startswith("[")):
+        host, port = nameserver, "53"
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(f"{nameserver!r} must be an IP address, or address:port") from None
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        raise ValueError(f"{nameserver!r} must end with a port from 1 to 65535")
+    return host, int(port)

@@ -1,7 +1,7 @@
 """Reading the configuration: the only place that opens its file or looks at the environment."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,12 +12,22 @@ from headrace.config.document import parse
 from headrace.config.draft import Draft, Origin, Problem
 from headrace.config.fields import ENV_PREFIX, Keys, dotted, find, is_list, is_mapping, is_section
 from headrace.config.problems import explain
-from headrace.config.schema import Config
+from headrace.config.schema import Backend, Config
 from headrace.errors import ConfigError
 
 FILE_VARIABLE = "HEADRACE_CONFIG"
 DEFAULT_FILE = Path("headrace.yaml")
+BACKENDS: Keys = ("backends",)
 
+# Variables of other tools that are used where nothing else sets the value.
+STANDARD: Mapping[str, Keys] = MappingProxyType(
+    {
+        "HF_TOKEN": ("store", "token"),
+        "HF_ENDPOINT": ("store", "hub"),
+        "AWS_ENDPOINT_URL": ("store", "s3_endpoint"),
+        "AWS_REGION": ("store", "s3_region"),
+    }
+)
 NULLS = frozenset({"null", "~"})  # of a variable: back to the default
 
 # Sources in the order of reading; problems are told in the same order.
@@ -72,6 +82,42 @@ def read(
     return Loaded(config, file, MappingProxyType(origins))
 
 
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Our environment with these variables on top, for a program that we start."""
+    return {**os.environ, **extra}
+
+
+def backends(
+    path: Path,
+    models: Iterable[str],
+    defaults: Mapping[str, object] = NO_OVERRIDES,
+    env: Mapping[str, str] = os.environ,
+) -> tuple[Backend, ...]:
+    """
+    The backends that a file lists; ``defaults`` are for the entries that do not say themselves.
+
+    Raises:
+        ConfigError: like ``load``; also for an empty file (one that is being written looks so),
+            and for models other than these.
+
+    """
+    document = parse(_read_text(path, ""), str(path), env)
+    draft = Draft(written=document.written, wrong=document.wrong)
+    draft.problems.extend(Problem((FROM_FILE, line), text) for line, text in document.problems)
+    entries, above = document.value, BACKENDS
+    if isinstance(entries, dict) and [*entries] == [*BACKENDS]:
+        entries, above = entries["backends"], ()
+    if entries is None and not draft.problems:
+        raise ConfigError(f"{path}: lists nothing; write [] if there is no backend")
+    for keys, line in document.lines.items():
+        place = (*above, *keys)
+        draft.origins[place] = Origin(f"{path}:{line}", rank=(FROM_FILE, line))
+    if isinstance(entries, list):
+        entries = [{**defaults, **each} if isinstance(each, dict) else each for each in entries]
+    draft.values.update(backends=entries, models=[{"name": name} for name in models])
+    return _validate(draft).backends
+
+
 def _add_file(draft: Draft, path: Path | None, env: Mapping[str, str]) -> Path | None:
     named_by = ""
     if path is None and env.get(FILE_VARIABLE):
@@ -119,6 +165,9 @@ def _add_environment(draft: Draft, env: Mapping[str, str]) -> None:
     ours = [name for name in env if name.startswith(ENV_PREFIX) and env[name]]
     for name in sorted(ours, key=lambda name: [_order(part) for part in name.split("__")]):
         _add_variable(draft, name, env[name])
+    for name, keys in STANDARD.items():
+        if env.get(name) and draft.get(keys) is None:
+            _put(draft, keys, env[name], Origin(name, names=keys, rank=(FROM_ENVIRONMENT, 0)))
 
 
 def _order(part: str) -> tuple[int, str]:

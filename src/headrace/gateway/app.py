@@ -51,9 +51,7 @@ class Gateway:
         self.budget = Budget(config.server.max_inflight_bytes)
         self.catalogue = Catalogue(config.models or _served(config))
         self.fleet = Fleet(
-            [model.name for model in self.catalogue.models],
-            config.timeouts.connect_s,
-            hold=config.hold,
+            [model.name for model in self.catalogue.models], config.timeouts.connect_s
         )
         self.records: deque[Record] = deque(maxlen=RECORDS)
         self.clients: set[Client] = set()
@@ -247,11 +245,6 @@ class Gateway:
                 tokens,
             ),
             "headrace_model_replicas": ("Replicas that serve a model.", "model", groups),
-            "headrace_held_requests": (
-                "Requests that wait for a model's first replica.",
-                "model",
-                {model: float(group.hold.requests) for model, group in self.fleet.groups.items()},
-            ),
             "headrace_client_connections": (
                 "Open client connections.",
                 "",
