@@ -1,0 +1,97 @@
+"""Many simulated replicas in one process, each on its own port."""
+
+import asyncio
+import os
+
+from headrace.config.simulator import Simulator
+from headrace.engines.sim.cost import Preset
+from headrace.engines.sim.presets import PRESETS
+from headrace.engines.sim.replica import Replica, limits_of
+from headrace.engines.sim.wire import Connection
+from headrace.errors import ConfigError, StartError
+
+BACKLOG = 1024
+LAST_PORT = 65_535
+
+
+class Server:
+    """The replicas of one configuration, from ``start`` to ``stop``."""
+
+    def __init__(self, settings: Simulator) -> None:
+        self._settings = settings
+        self._preset = preset(settings)
+        self._servers: list[asyncio.Server] = []
+        self._alive: set[Connection] = set()
+        self.replicas: list[Replica] = []
+        self.urls: list[str] = []
+
+    async def start(self) -> None:
+        """
+        Listen on all ports.
+
+        Raises:
+            StartError: one of them cannot be had; then none is held.
+
+        """
+        for index in range(self._settings.replicas):
+            replica = Replica(self._settings, self._preset, index)
+            self.replicas.append(replica)
+            self.urls.append(await self._listen(replica, index))
+
+    async def stop(self) -> None:
+        """Close every port and break every connection."""
+        for server in self._servers:
+            server.close()
+        for connection in [*self._alive]:
+            connection.close()
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+
+    async def _listen(self, replica: Replica, index: int) -> str:
+        host, first = self._settings.host, self._settings.port
+        port = first + index if first else 0
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                lambda: Connection(replica.handle, self._alive), host, port, backlog=BACKLOG
+            )
+        except OSError as error:
+            await self.stop()
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StartError(
+                f"Port {port} on {host} cannot be used for replica {index}: {reason};"
+                " give another with --port."
+            ) from None
+        self._servers.append(server)
+        bound = server.sockets[0].getsockname()[1]
+        return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+
+
+def preset(settings: Simulator) -> Preset:
+    """
+    The preset that is named, if it can hold what is asked for.
+
+    Raises:
+        ConfigError: there is none of that name, or a longest sequence would not fit its cache.
+
+    """
+    found = PRESETS.get(settings.preset)
+    if found is None:
+        raise ConfigError(
+            f"simulator.preset: {settings.preset!r} is unknown; use one of {', '.join(PRESETS)}."
+        )
+    limits = limits_of(settings, found)
+    room = limits.num_gpu_blocks * limits.block_size
+    if settings.max_model_len > room:
+        raise ConfigError(
+            f"simulator.max_model_len is {settings.max_model_len}, but the KV cache holds {room}"
+            " tokens; lower it, or raise kv_tokens."
+        )
+    last = settings.port + settings.replicas - 1
+    if settings.port and last > LAST_PORT:
+        raise ConfigError(
+            f"simulator.port is {settings.port}: {settings.replicas} replicas would end at {last},"
+            f" past {LAST_PORT}; take a lower one."
+        )
+    return found

@@ -1,0 +1,132 @@
+"""One request while it is answered: tokens from the engine to the wire, and faults on the way."""
+
+from headrace.config.simulator import Fault
+from headrace.engines.sim.engine import Engine, Job
+from headrace.engines.sim.faults import Faults, after
+from headrace.engines.sim.voice import Turn, Voice, encode
+from headrace.engines.sim.wire import EVENTS, JSON, Reply
+
+GARBAGE = b'data: {"id":"chatcmpl-\xff\xfe\x00","choices":[{"delta":{"con\n\n'
+LENGTH_ERROR = 10  # bytes that a wrong content-length promises and that never come
+BREAKS = frozenset({"die", "reset", "freeze"})
+
+
+class Serving:
+    """Listens to one job and writes one reply."""
+
+    def __init__(
+        self, engine: Engine, faults: Faults, reply: Reply, turn: Turn, voice: Voice,
+        fault: Fault | None,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._faults = faults
+        self._reply = reply
+        self._turn = turn
+        self._voice = voice
+        self._fault = fault
+        self._after = after(fault) if fault else 0
+        self._held: list[bytes] | None = None
+        self._count = len(turn.answer.pieces)
+        self._stream = turn.wish.stream
+        if fault is not None and fault.kind == "length":
+            self._held = []
+        self.job: Job | None = None
+
+    def start(self, job: Job) -> None:
+        """Queue the job; it is aborted when the client leaves."""
+        self.job = job
+        self._reply.on_gone = self._abort
+        self._engine.add(job)
+
+    def on_token(self, produced: int) -> None:
+        """The engine has one more token; 0: it has given up."""
+        if produced == 0:
+            self._give_up()
+            return
+        last = produced == self._count
+        if self._fault is not None and self._spoil(self._fault, produced, last):
+            return
+        if produced == 1 and self.job is not None:
+            self._turn.cached = self.job.sequence.cached
+        if not self._stream:
+            if last:
+                self._reply.whole(200, self._voice.whole())
+            return
+        said = b""
+        if produced == 1:
+            self._reply.open()
+            said = self._voice.first()
+        said += self._voice.last() if last else self._said(produced)
+        if last:
+            self._reply.end(said)
+        else:
+            self._reply.frame(said)
+
+    def _said(self, produced: int) -> bytes:
+        return self._voice.token(self._turn.answer.pieces[produced - 1], produced)
+
+    def _abort(self) -> None:
+        if self.job is not None:
+            self._engine.abort(self.job)
+
+    def _give_up(self) -> None:
+        """As vLLM does when its engine stops under a request."""
+        error = {
+            "message": "The engine went to sleep.", "type": "InternalServerError", "param": None,
+            "code": 500,
+        }  # fmt: skip
+        body = encode({"error": error})
+        if self._reply.opened:
+            self._reply.end(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+        else:
+            self._reply.whole(500, body)
+
+    # --- faults -----------------------------------------------------------------------------------
+
+    def _spoil(self, fault: Fault, produced: int, last: bool) -> bool:
+        """Do what the fault does at this token; True: that is all for this token."""
+        if fault.kind in BREAKS:
+            if produced <= self._after and not last:
+                return False
+            self._break(fault.kind)
+            return True
+        if fault.kind == "length":
+            self._misstate(produced, last)
+            return True
+        if fault.kind == "garbage" and produced > self._after:
+            self._babble(last)
+            return True
+        return False
+
+    def _break(self, kind: str) -> None:
+        self._abort()
+        if kind == "die":
+            self._reply.drop()
+        elif kind == "reset":
+            self._reply.reset()
+        else:
+            self._faults.frozen.append(self._reply.freeze())
+
+    def _misstate(self, produced: int, last: bool) -> None:
+        if not self._stream:
+            if last:
+                body = self._voice.whole()
+                self._reply.misstate(body, len(body) + LENGTH_ERROR, JSON)
+            return
+        held = self._held = self._held or [self._voice.first()]
+        held.append(self._voice.last() if last else self._said(produced))
+        if last:
+            body = b"".join(held)
+            self._reply.misstate(body, len(body) + LENGTH_ERROR, EVENTS)
+
+    def _babble(self, last: bool) -> None:
+        if not self._stream:
+            if last:
+                self._reply.whole(200, GARBAGE)
+            return
+        if not self._reply.opened:
+            self._reply.open()
+        if last:
+            self._reply.end(GARBAGE)
+        else:
+            self._reply.frame(GARBAGE)
