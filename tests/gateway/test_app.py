@@ -94,9 +94,14 @@ async def test_the_log_tells_the_life(rig: Rig, tmp_path: Path) -> None:
     await started.stop(drain_s=0)
 
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert ["gateway_started", "request", "gateway_draining", "gateway_stopped"] == [
-        line["event"] for line in lines
-    ]
+    assert [
+        "replica_state",  # starting
+        "replica_state",  # ready
+        "gateway_started",
+        "request",
+        "gateway_draining",
+        "gateway_stopped",
+    ] == [line["event"] for line in lines]
     assert (started.url, "completed") == (lines[0]["url"], lines[1]["outcome"])
 
 

@@ -20,13 +20,17 @@ from headrace.config.schema import Config, Model
 from headrace.errors import ApiError, Overloaded, StartError
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.discovery.watch import watches
+from headrace.fleet.health import CAUSES, Keeper
 from headrace.fleet.registry import Fleet
+from headrace.fleet.states import State
 from headrace.gateway import answers, local, routes
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.pipeline import Pipeline
+from headrace.gateway.progress import progress
 from headrace.gateway.request import Budget, Request
+from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.writer import Writer
@@ -51,7 +55,9 @@ class Gateway:
         self.budget = Budget(config.server.max_inflight_bytes)
         self.catalogue = Catalogue(config.models or _served(config))
         self.fleet = Fleet(
-            [model.name for model in self.catalogue.models], config.timeouts.connect_s
+            [model.name for model in self.catalogue.models],
+            config.timeouts.connect_s,
+            trust=config.health.trust_static,
         )
         self.records: deque[Record] = deque(maxlen=RECORDS)
         self.clients: set[Client] = set()
@@ -71,6 +77,13 @@ class Gateway:
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
         )
         self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log)
+        self.keeper = Keeper(
+            self.fleet,
+            config,
+            self.log,
+            FleetMetrics(self.metrics.registry, State, CAUSES),
+            lambda: progress(self._active, now()),
+        )
         for backend in config.backends:
             self.fleet.add(backend)
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
@@ -114,6 +127,7 @@ class Gateway:
         self._server = await loop.create_server(lambda: Client(loop, self), sock=listener)
         self.port = self._server.sockets[0].getsockname()[1]
         self._watchdog.start()
+        self.keeper.start()
         self._discovery.start()
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
@@ -140,6 +154,7 @@ class Gateway:
             client.close_when_idle()
         await asyncio.sleep(0)
         self._watchdog.stop()
+        await self.keeper.stop()
         await self._discovery.stop()
         self.fleet.close()
         for client in tuple(self.clients):

@@ -92,11 +92,14 @@ class Dispatcher:
             try:
                 reply = await replica.pool.send(*_request(exchange, replica, body))
             except Broken as broken:
+                exchange.blame(broken.reason)
                 if not self._may_retry(exchange, tried):
                     raise _failed(broken) from None
                 exchange.let_go()
                 continue
             exchange.connection = reply.connection
+            if reply.status >= 500 and reply.status != 501:  # 501: it has no such endpoint
+                exchange.blame(f"status {reply.status}")
             if reply.status not in self._statuses or not self._may_retry(exchange, tried):
                 return reply
             exchange.let_go()

@@ -136,6 +136,8 @@ class Exchange:
         waited = now - (self._last_at if self.streaming else self.started_at)
         what = _CLOCKS[self.clock]
         message = f"{what} within {waited:.0f} s ({self.clock} time-out)."
+        if self.clock != "total" or not self.first_at:  # a long answer is no failure
+            self.blame(f"{self.clock} time-out")
         self.interrupt(TimedOut(message, outcome=f"timed_out_{self.clock}"))
 
     @property
@@ -171,6 +173,8 @@ class Exchange:
 
     def gone(self) -> None:
         """The client hung up (``Listener``)."""
+        if self.cause is None and self.lease is not None and self.lease.replica is not None:
+            self.lease.replica.abandoned += 1
         self.interrupt(Gone())
 
     def pause(self) -> None:
@@ -183,6 +187,11 @@ class Exchange:
         if self.connection is not None and self.streaming:
             self.resumed_at = clocks.now()
             self.connection.resume()
+
+    def blame(self, kind: str) -> None:
+        """The replica that has the request failed it; ``kind`` says how."""
+        if self.lease is not None and self.lease.replica is not None:
+            self.lease.replica.failed(kind)
 
     def failed(self, error: ApiError) -> None:
         """Remember how it failed, for the record."""

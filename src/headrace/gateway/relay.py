@@ -136,6 +136,7 @@ class Relay:
         if self._frames is not None and self._frames.finished(last):
             self.end(b"")
             return
+        self._exchange.blame(reason)
         message = BROKE.format(reason=reason)
         self.stop(UpstreamFailed(message, outcome="upstream_failed_midstream"))
 

@@ -1,0 +1,142 @@
+"""
+What the gateway itself asks a replica: its health, its metrics, one token. On own connections.
+
+What follows from the answers is health.py's. These requests are nobody's: they hold no lease, have
+no record and count in no request metric.
+"""
+
+import asyncio
+
+import msgspec
+
+from headrace.fleet.registry import Replica
+from headrace.upstream.connection import Broken, Reply
+from headrace.upstream.pool import Pool
+
+MAX_BYTES = 8 * 1024 * 1024  # of an answer; beyond it the connection is closed
+# Endpoints to warm a model with, until one takes it: a model that embeds completes nothing.
+FIRST_TOKEN: tuple[tuple[str, dict[str, object]], ...] = (
+    ("/v1/completions", {"prompt": "Hello", "max_tokens": 1, "temperature": 0}),
+    (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1, "temperature": 0},
+    ),
+    ("/v1/embeddings", {"input": "Hello"}),
+)
+# A replica that answers so is alive; it is our key or our share that is wrong, not its health.
+REFUSED = frozenset({401, 403, 429})
+
+
+class Failed(Exception):
+    """The replica did not pass; the text says why. ``slow``: it had not answered in time."""
+
+    def __init__(self, reason: str, *, slow: bool = False) -> None:
+        super().__init__(reason)
+        self.slow = slow
+
+
+class Probe:
+    """Asks one replica."""
+
+    def __init__(self, replica: Replica, connect_s: float) -> None:
+        self._replica = replica
+        self._pool = Pool(replica.address, connect_s)
+
+    async def health(self, timeout_s: float) -> None:
+        """
+        ``GET /health``. Engines without it answer 404, which is an answer.
+
+        Raises:
+            Failed: no answer in time, or a status of 500 or above.
+
+        """
+        status, _ = await self._ask("GET", "/health", b"", timeout_s)
+        if status >= 500:
+            raise Failed(f"GET /health was answered {status}")
+
+    async def metrics(self, timeout_s: float) -> bytes | None:
+        """
+        ``GET /metrics``; None when the engine has none.
+
+        Raises:
+            Failed: no answer in time.
+
+        """
+        status, body = await self._ask("GET", "/metrics", b"", timeout_s)
+        return body if status == 200 else None
+
+    async def first_token(self, timeout_s: float) -> None:
+        """
+        Let it answer one token with its first model, by whichever endpoint that model takes.
+
+        Raises:
+            Failed: no answer in time, or a status of 500 or above.
+
+        """
+        model = next(iter(self._replica.serves.values()))
+        for path, fields in FIRST_TOKEN:
+            body = msgspec.json.encode({"model": model, **fields})
+            status, _ = await self._ask("POST", path, body, timeout_s)
+            if status >= 500 and status != 501:
+                raise Failed(f"its first token, asked by {path}, was answered {status}")
+            if status < 400 or status in REFUSED:
+                return
+
+    def sweep(self, now: float) -> None:
+        """Close what was idle too long."""
+        self._pool.sweep(now)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._pool.abort()
+
+    async def _ask(
+        self, method: str, path: str, body: bytes, timeout_s: float
+    ) -> tuple[int, bytes]:
+        json = "content-type: application/json\r\n" if body else ""
+        head = f"{method} {path} HTTP/1.1\r\n".encode() + self._replica.head
+        head += f"user-agent: headrace\r\n{json}content-length: {len(body)}\r\n\r\n".encode()
+        what = f"{method} {path}"
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await self._pool.send(head, (body,))
+                try:
+                    return reply.status, await _whole(reply)
+                finally:
+                    reply.connection.release()
+        except TimeoutError:
+            raise Failed(f"{what} was not answered within {timeout_s:g} s", slow=True) from None
+        except Broken as broken:
+            raise Failed(f"{what}: {broken.reason}") from None
+
+
+async def _whole(reply: Reply) -> bytes:
+    if reply.complete:
+        return reply.body
+    rest = _Rest(reply.body)
+    reply.connection.attach(rest)
+    return await rest.done
+
+
+class _Rest:
+    """Collects the rest of an answer (``Sink``)."""
+
+    def __init__(self, first: bytes) -> None:
+        self._parts = [first]
+        self._size = len(first)
+        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def data(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > MAX_BYTES:
+            self.broken(f"its answer is larger than {MAX_BYTES} bytes")
+
+    def end(self, data: bytes) -> None:
+        self._parts.append(data)
+        if not self.done.done():
+            self.done.set_result(b"".join(self._parts))
+
+    def broken(self, reason: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(Broken(reason))
