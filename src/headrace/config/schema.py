@@ -18,6 +18,7 @@ from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
 from headrace.config.section import MIB, Seconds, Section, Serves
+from headrace.config.simulator import Simulator
 from headrace.config.store import Store
 
 
@@ -268,6 +269,7 @@ class Config(Section):
     admin: Admin = Admin()
     media: Media = Media()
     logging: Logging = Logging()
+    simulator: Simulator = Simulator()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -64,6 +64,19 @@ class Preset:
     start_s: float
     source: str
 
+    @property
+    def step_ms(self) -> float:
+        """An iteration of one sequence of 1,000 tokens."""
+        return self.cost.iteration_ms((), (1000,))
+
+    def prefill_ms(self, tokens: int) -> float:
+        """A prompt alone on the engine, in the chunks that its batch allows."""
+        size = self.max_num_batched_tokens
+        return sum(
+            self.cost.iteration_ms(((start, min(size, tokens - start)),), ())
+            for start in range(0, tokens, size)
+        )
+
     def scaled(self, name: str, compute: float, kv_tokens: int, source: str) -> "Preset":
         """The same GPU with a model that takes ``compute`` times the work, weights included."""
         cost = self.cost
