@@ -44,6 +44,14 @@ COMMANDS = {
         "Talk to a model in the terminal.",
         ("headrace chat", "headrace chat --url http://gateway:8000 --model qwen3-8b"),
     ),
+    "conformance": Entry(
+        "Try a gateway on 25 edge cases and the shapes of the API.",
+        ("headrace conformance --gateway headrace", "headrace conformance wiring litellm"),
+    ),
+    "engine": Entry(
+        "Run an engine by itself.",
+        ("headrace engine sim --replicas 8", "headrace engine presets"),
+    ),
     "config": Entry(
         "Check, show and describe the configuration.",
         ("headrace config check", "headrace config show", "headrace config schema"),

@@ -48,6 +48,19 @@ def message_error(kind: str, message: str) -> bytes:
     return dump({"type": "error", "error": {"type": kind, "message": message}})
 
 
+def model_card(name: str) -> dict[str, Any]:
+    """An entry of /v1/models."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": 1795250593,
+        "owned_by": "vllm",
+        "root": name,
+        "parent": None,
+        "max_model_len": 131_072,
+    }
+
+
 # chat completions
 
 

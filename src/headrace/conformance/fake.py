@@ -17,8 +17,13 @@ from typing import Any, Self, TypeAlias, cast
 
 Script: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
 
-WAIT_S = 5.0  # longest wait for something that must happen; a test fails with TimeoutError after it
-PROBES = frozenset({"/health", "/ping", "/v1/models", "/metrics", "/version", "/load"})
+WAIT_S = 5.0  # longest wait for something that must happen; then TimeoutError
+PROBES = frozenset(
+    {
+        "/health", "/health_generate", "/ping", "/v1/models", "/metrics", "/version", "/load",
+        "/get_load", "/server_info", "/get_server_info", "/model_info", "/get_model_info",
+    }
+)  # fmt: skip
 REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -293,6 +298,7 @@ class FakeEngine:
         self.probe = probe or _well
         self.queue: deque[Script] = deque()  # scripts for the next requests, before `script`
         self.early = False  # start scripts at the request's head, not at its end
+        self.host = "127.0.0.1"
         self.port = 0
         self.exchanges: list[Exchange] = []
         self.probes: list[Exchange] = []
@@ -304,7 +310,7 @@ class FakeEngine:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def open_links(self) -> list[Link]:
@@ -318,7 +324,7 @@ class FakeEngine:
     async def start(self) -> Self:
         """Listen; after stop() or kill() on the same port as before."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self), "127.0.0.1", self.port)
+        self._server = await loop.create_server(lambda: Link(self), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 Headers: TypeAlias = "Iterable[tuple[str, str]]"
 Body: TypeAlias = "bytes | dict[str, Any] | list[Any] | None"
 
-WAIT_S = 5.0  # longest wait for bytes; a test fails with TimeoutError after it
+WAIT_S = 5.0  # longest wait for bytes; then TimeoutError
 READ_BYTES = 256 * 1024
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -123,13 +123,13 @@ class Answer:
         """All frames in the body so far; bytes after the last complete frame are not among them."""
         return split_events(bytes(self.body))[0]
 
-    async def event(self, timeout_s: float = WAIT_S) -> Event:
+    async def event(self, timeout_s: float | None = None) -> Event:
         """
         The next frame, as soon as it is complete.
 
         Raises: TimeoutError when none comes, EOFError when the answer ends before.
         """
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s or self._client.wait_s):
             while not (end := _FRAME_END.search(self.body, self._cursor)):
                 if not await self._more():
                     raise EOFError(bytes(self.body[self._cursor :]))
@@ -137,16 +137,16 @@ class Answer:
         self._cursor = end.end()
         return parse_event(raw)
 
-    async def until(self, size: int, timeout_s: float = WAIT_S) -> bytes:
+    async def until(self, size: int, timeout_s: float | None = None) -> bytes:
         """Read until the body has this many bytes."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s or self._client.wait_s):
             while len(self.body) < size and await self._more():
                 pass
         return bytes(self.body)
 
-    async def finish(self, timeout_s: float = WAIT_S) -> Self:
+    async def finish(self, timeout_s: float | None = None) -> Self:
         """Read to the end, whichever way it ends."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s or self._client.wait_s):
             while await self._more():
                 pass
         return self
@@ -220,7 +220,10 @@ def split_events(body: bytes) -> tuple[list[Event], bytes]:
 class Client:
     """One connection to the server under test. Use it with ``async with``."""
 
-    def __init__(self, url: str, *, receive_bytes: int | None = None) -> None:
+    def __init__(
+        self, url: str, *, receive_bytes: int | None = None, wait_s: float = WAIT_S
+    ) -> None:
+        self.wait_s = wait_s
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.buffer = bytearray()  # read from the socket, not yet part of an answer
@@ -234,7 +237,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(self.wait_s):
                 loop = asyncio.get_running_loop()
                 await loop.sock_connect(self._socket, (self.host, self.port))
         except BaseException:
@@ -269,16 +272,16 @@ class Client:
 
     async def send(self, data: bytes) -> None:
         """Send exactly these bytes."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(self.wait_s):
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
-    async def answer(self, method: str = "POST", timeout_s: float = WAIT_S) -> Answer:
+    async def answer(self, method: str = "POST", timeout_s: float | None = None) -> Answer:
         """
         Read the head of the next answer; 1xx answers are answers of their own.
 
         Raises: ConnectionGone when the connection ends before.
         """
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s or self.wait_s):
             while (end := self.buffer.find(b"\r\n\r\n")) < 0:
                 if not await self.fill():
                     raise ConnectionGone(bytes(self.buffer))
@@ -286,9 +289,9 @@ class Client:
         del self.buffer[: end + 4]
         return Answer(self, head, method)
 
-    async def read_to_end(self, timeout_s: float = WAIT_S) -> bytes:
+    async def read_to_end(self, timeout_s: float | None = None) -> bytes:
         """All bytes until the server closes the connection."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s or self.wait_s):
             while await self.fill():
                 pass
         return bytes(self.buffer)

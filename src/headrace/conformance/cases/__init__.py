@@ -1,0 +1,1 @@
+"""The cases themselves, one module per concern; catalogue.py lists them all."""
