@@ -1,6 +1,7 @@
 """``headrace engine``: engines by themselves; the simulated one, and what it can look like."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from headrace.config.simulator import Simulator
 from headrace.engines.sim.faults import parse
 from headrace.engines.sim.presets import PRESETS
 from headrace.engines.sim.server import Server
+
+PIPED_WIDTH = 200
 
 engine = typer.Typer(
     add_completion=False,
@@ -170,7 +173,8 @@ def presets() -> None:
             f"{preset.max_num_seqs}",
             preset.source,
         )
-    Console(soft_wrap=True).print(table)
+    # Piped, a row is a line.
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 class Simulating:
