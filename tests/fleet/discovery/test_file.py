@@ -66,7 +66,7 @@ async def test_defaults(tmp_path: Path) -> None:
     ],
 )
 async def test_bad_file(tmp_path: Path, text: str, told_of: str) -> None:
-    """The old list stays in use, the log says where the mistake is, once; then all is well again."""
+    """The old list stays in use; the log says once where the mistake is, and when it is mended."""
     path, log = tmp_path / "backends.yaml", Log()
     path.write_text(ONE)
     async with watching(source(path, log)) as told:

@@ -47,6 +47,7 @@ class DnsSource:
         while True:
             try:
                 answer = await self._look_up()
+                _go_on()
             except (dns.exception.DNSException, OSError, ValueError) as error:
                 self._trouble.begins(f"{type(error).__name__}: {error}", type(error).__name__)
                 await asyncio.sleep(next(waits))
@@ -111,6 +112,16 @@ class DnsSource:
         shown = f"[{name}]" if ":" in name else name
         backend = replica(self._config, f"{shown}:{port}", host, port, self._config.serves)
         return Found(backend)
+
+
+def _go_on() -> None:
+    """
+    End here if this task was cancelled while the answer came: `asyncio.wait_for`, in which the
+    library waits, loses that in Python 3.11 (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _resolver(nameservers: Sequence[str]) -> dns.asyncresolver.Resolver:

@@ -47,7 +47,12 @@ class Reconciler:
             if each == before:
                 continue
             self._applied[name] = each
-            self._fleet.add(each.backend)
+            try:
+                self._fleet.add(each.backend)
+            except (OSError, ValueError) as error:  # its key or certificates cannot be read
+                reason = f"it cannot be added ({error})"
+                self._log.event("replica_skipped", replica=name, source=source_of_it, reason=reason)
+                continue
             event = "replica_found" if before is None else "replica_replaced"
             self._log.event(event, replica=name, url=each.backend.url, source=source_of_it)
 

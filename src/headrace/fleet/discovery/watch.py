@@ -55,6 +55,10 @@ def build(config: Discovery, models: Sequence[str], log: Log) -> Source:
     return kind(config, log)
 
 
+# A source that does not end in time must not hold up the end of the gateway.
+STOP_S = 2.0
+
+
 class Watches:
     """One task for each source. One that fails unexpectedly is logged and started again."""
 
@@ -79,7 +83,8 @@ class Watches:
         self._tasks.clear()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_S)
 
     def _start(self, order: int) -> None:
         label, source = self._sources[order]
