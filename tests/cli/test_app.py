@@ -146,7 +146,10 @@ def test_interrupt(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     with (
         subprocess.Popen(
-            [*HEADRACE, "config", "check", str(fifo)], stderr=subprocess.PIPE
+            [*HEADRACE, "config", "check", str(fifo)],
+            stderr=subprocess.PIPE,
+            # Whoever runs the tests in the background of a shell ignores it, and so would the child.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as process,
         fifo.open("w"),
     ):  # opens when the command has begun to read
