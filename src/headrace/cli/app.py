@@ -52,6 +52,10 @@ COMMANDS = {
         "Run an engine by itself.",
         ("headrace engine sim --replicas 8", "headrace engine presets"),
     ),
+    "fleet": Entry(
+        "Show the replicas of a running gateway, drain one, or take it back.",
+        ("headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"),
+    ),
     "config": Entry(
         "Check, show and describe the configuration.",
         ("headrace config check", "headrace config show", "headrace config schema"),

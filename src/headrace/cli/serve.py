@@ -14,6 +14,7 @@ from headrace.engines.crew import Crew, models
 from headrace.engines.remote import Prober
 from headrace.engines.roster import Fronted, Roster, Tape
 from headrace.errors import ConfigError
+from headrace.gateway.annex import Annex
 from headrace.gateway.app import Gateway
 
 File = Annotated[
@@ -95,6 +96,7 @@ class Serving:
             self._roster = Fronted(self._gateway.fleet, tape)
         self._crew = Crew(config.engines, self._roster, self._gateway.log)
         self._prober = Prober(config.backends, self._gateway.log)
+        self._annex = Annex(self._gateway)
         self._listening = False
 
     async def start(self) -> None:
@@ -114,6 +116,7 @@ class Serving:
     async def _listen(self) -> None:
         await self._gateway.start()
         self._listening = True
+        await self._annex.start()
         if self._tape is not None:
             await self._tape.start(self._gateway.log)
         self._prober.start()
@@ -137,6 +140,7 @@ class Serving:
             if self._listening:
                 await self._gateway.stop()
         finally:
+            await self._annex.stop()
             await self._crew.stop()
             if self._tape is not None:
                 await self._tape.stop()

@@ -1,8 +1,12 @@
 """How replicas are watched: health, outliers, the load view, the admin API. Schema.py holds all."""
 
-from pydantic import Field, SecretStr
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
 
 from headrace.config.section import Seconds, Section
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Health(Section):
@@ -111,3 +115,11 @@ class Admin(Section):
     token: SecretStr | None = Field(
         default=None, description="Callers must send it as a bearer token."
     )
+
+    @model_validator(mode="after")
+    def _others_need_the_token(self) -> Self:
+        if self.enabled and self.host not in LOOPBACK and self.token is None:
+            raise ValueError(
+                f"listens on {self.host}, where others can reach it, and needs a `token`"
+            )
+        return self

@@ -169,6 +169,8 @@ class Keeper:
     def _ail(self, ward: Ward, reason: str) -> None:
         """A probe has failed."""
         replica = ward.replica
+        if replica.state is State.STARTING:
+            replica.reason = reason  # no transition, but what people wait for
         if replica.state not in ROUTABLE:
             return
         if ward.bad >= self._health.failures:

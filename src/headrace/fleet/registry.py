@@ -161,12 +161,17 @@ class Fleet:
     @property
     def inflight_requests(self) -> int:
         """Requests leased over all replicas, those that were removed but still answer included."""
-        return sum(r.inflight_requests for r in (*self.replicas.values(), *self._leaving))
+        return sum(r.inflight_requests for r in self.present)
 
     @property
     def inflight_tokens(self) -> int:
         """Tokens leased over all replicas, likewise."""
-        return sum(r.inflight_tokens for r in (*self.replicas.values(), *self._leaving))
+        return sum(r.inflight_tokens for r in self.present)
+
+    @property
+    def present(self) -> tuple[Replica, ...]:
+        """All replicas, those that were removed but still answer included."""
+        return (*self.replicas.values(), *self._leaving)
 
     def watch(self, watcher: Watcher) -> None:
         """Call this at every transition, after the groups have changed."""
@@ -263,7 +268,7 @@ class Fleet:
 
     def close(self) -> None:
         """Close every connection."""
-        for replica in (*self.replicas.values(), *self._leaving):
+        for replica in self.present:
             replica.pool.abort()
 
     # --- below -----------------------------------------------------------------------------

@@ -1,0 +1,199 @@
+"""
+``headrace fleet``: the replicas of a running gateway, and drain and undrain, by its admin API.
+
+It decides nothing: what a drain does is fleet/registry.py's.
+"""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx2
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from headrace.errors import StartError
+
+DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it by default
+TIMEOUT_S = 5.0
+POLL_S = 0.25
+WATCH_S = 1.0
+
+COLOURS = {
+    "ready": "green",
+    "degraded": "yellow",
+    "ejected": "red",
+    "starting": "cyan",
+    "warming": "cyan",
+}
+# A name from an engine or a reason with an engine's words must not move the cursor.
+UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160)))
+
+AdminUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="HEADRACE_ADMIN_URL",
+        metavar="URL",
+        help="Where the gateway's admin API listens.",
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HEADRACE_ADMIN_TOKEN", metavar="TOKEN", help="Its bearer token, if it wants one."
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="REPLICA", help="The replica's name.")]
+
+fleet = typer.Typer(add_completion=False, invoke_without_command=True)
+
+
+@fleet.callback()
+def show(
+    ctx: typer.Context,
+    *,
+    admin_url: AdminUrl = DEFAULT_URL,
+    token: Token = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show the replicas of a running gateway, drain one, or take it back."""
+    ctx.obj = Admin(admin_url, token)
+    if ctx.invoked_subcommand is not None:
+        return
+    if as_json:
+        typer.echo(json.dumps(ctx.obj.get("/admin/fleet"), indent=2))
+    elif watch:
+        _watch(ctx.obj)
+    else:
+        Console().print(table(ctx.obj.get("/admin/fleet"), datetime.now(UTC)))
+
+
+@fleet.command()
+def drain(
+    ctx: typer.Context,
+    replica: Name,
+    *,
+    deadline: Annotated[
+        float,
+        typer.Option(
+            min=0, max=86_400, metavar="SECONDS", help="Running requests are ended after this."
+        ),
+    ] = 30.0,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until its last request has ended.")
+    ] = True,
+) -> None:
+    """
+    Send a replica no new requests, and wait until it is done.
+
+    It stays in the list as gone; stop or restart its engine, then undrain it.
+    """
+    path = f"/admin/fleet/{quote(replica, safe='')}"
+    seen = ctx.obj.post(f"{path}/drain", {"deadline_s": deadline})
+    while wait and seen["state"] == "draining":
+        time.sleep(POLL_S)
+        seen = ctx.obj.get(path)
+    typer.echo(_sentence(seen))
+
+
+@fleet.command()
+def undrain(ctx: typer.Context, replica: Name) -> None:
+    """Take a drained replica back; it gets requests when it is healthy and warm."""
+    typer.echo(_sentence(ctx.obj.post(f"/admin/fleet/{quote(replica, safe='')}/undrain", {})))
+
+
+class Admin:
+    """A gateway's admin API."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self._url = url
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx2.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False)
+
+    def get(self, path: str) -> Any:
+        """
+        Ask.
+
+        Raises:
+            StartError: nobody answers there, or with an error.
+
+        """
+        return self._ask("GET", path, None)
+
+    def post(self, path: str, body: dict[str, object]) -> Any:
+        """Order; raises like ``get``."""
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: dict[str, object] | None) -> Any:
+        try:
+            answer = self._client.request(method, self._url.rstrip("/") + path, json=body)
+            decoded = answer.json()
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            raise StartError(
+                f"No admin API answers at {self._url} ({str(error) or type(error).__name__}); start"
+                " the gateway, or say where its admin API is (--admin-url)."
+            ) from None
+        except ValueError:
+            raise StartError(f"What answers at {self._url} is no admin API of Headrace.") from None
+        if answer.is_error:
+            inner = decoded.get("error") if isinstance(decoded, dict) else None
+            known = inner.get("message") if isinstance(inner, dict) else None
+            raise StartError(str(known) if known else f"It answered {answer.status_code}.")
+        return decoded
+
+
+def table(seen: Any, now: datetime) -> Table:
+    """The fleet for people."""
+    columns = ("replica", "state", "for", "requests", "running", "waiting", "kv", "why")
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        numeric = column in {"for", "requests", "running", "waiting", "kv"}
+        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for each in seen["replicas"]:
+        state, load = each["state"], each["load"]
+        since_s = (now - datetime.fromisoformat(each["since"])).total_seconds()
+        shown.add_row(
+            _safe(each["name"]),
+            Text(state, COLOURS.get(state, "dim")),
+            _span(since_s),
+            str(each["inflight_requests"]),
+            f"{load['running']:g}" if load else "-",
+            f"{load['waiting']:g}" if load else "-",
+            f"{load['kv_usage']:.0%}" if load else "-",
+            _safe(each["reason"]),
+        )
+    return shown
+
+
+def _watch(admin: Admin) -> None:
+    """Until Ctrl-C."""
+    with Live(console=Console(), auto_refresh=False, screen=False) as live:
+        try:
+            while True:
+                live.update(table(admin.get("/admin/fleet"), datetime.now(UTC)), refresh=True)
+                time.sleep(WATCH_S)
+        except KeyboardInterrupt:
+            return
+
+
+def _sentence(seen: Any) -> str:
+    return str(_safe(f"{seen['name']} is {seen['state']}: {seen['reason']}"))
+
+
+def _safe(text: str) -> Text:
+    return Text(str(text).translate(UNPRINTABLE))
+
+
+def _span(seconds: float) -> str:
+    """``7s``, ``12m``, ``3h``, ``4d``."""
+    whole = max(0, int(seconds))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit}"
+    return f"{whole}s"

@@ -1,0 +1,115 @@
+"""
+The admin API's own listener, beside the gateway in the same event loop. The API is in admin.py.
+
+FastAPI takes half a second to import, and no client waits for it: the port is taken at the start,
+the import happens in a thread, and callers who come before it is done wait in the listen queue.
+"""
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.config.fleet import Admin
+from headrace.errors import StartError
+from headrace.gateway.app import Gateway
+
+BACKLOG = 64
+STOP_S = 1.0  # for calls that run when the gateway stops
+
+
+class Annex:
+    """Opens and closes the admin API of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._config: Admin = gateway.config.admin
+        self._socket: socket.socket | None = None
+        self._server: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self.url = ""  # empty until it is open
+
+    async def start(self) -> None:
+        """
+        Take the port, then serve.
+
+        Raises:
+            StartError: the address cannot be listened on.
+
+        """
+        if not self._config.enabled:
+            return
+        self._socket = _open(self._config)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._gateway.log.event("admin_started", url=self.url)
+        self._task = asyncio.get_running_loop().create_task(self._serve(self._socket))
+
+    async def stop(self) -> None:
+        """Close it; calls that run get a second."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        if self._server is None:
+            task.cancel()
+        else:
+            self._server.should_exit = True
+        await asyncio.wait({task})
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _serve(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        uvicorn = await loop.run_in_executor(None, importlib.import_module, "uvicorn")
+        admin = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.admin")
+        config = uvicorn.Config(
+            admin.build(self._gateway.fleet, self._gateway.keeper, self._config),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=STOP_S,
+        )
+        self._server = server = uvicorn.Server(config)
+        server.capture_signals = _no_signals  # they are cli/run.py's
+        await server.serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
+
+
+def _open(config: Admin) -> socket.socket:
+    """The listening socket; a busy port that nobody asked for gives way to a free one."""
+    try:
+        return _listen(config.host, config.port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            where = f"{config.host}:{config.port}"
+            raise StartError(f"Cannot open the admin API on {where}: {error.strerror}.") from None
+        if "port" in config.model_fields_set:
+            raise StartError(
+                f"Port {config.port} on {config.host} is in use; stop that program, or choose"
+                " another port for the admin API (`admin.port`; 0 picks a free one)."
+            ) from None
+    return _listen(config.host, 0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
