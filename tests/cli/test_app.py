@@ -148,7 +148,7 @@ def test_interrupt(tmp_path: Path) -> None:
         subprocess.Popen(
             [*HEADRACE, "config", "check", str(fifo)],
             stderr=subprocess.PIPE,
-            # Whoever runs the tests in the background of a shell ignores it, and so would the child.
+            # Tests in the background of a shell ignore it, and so would the child.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         ) as process,
         fifo.open("w"),
