@@ -15,7 +15,7 @@ import httptools
 
 # vLLM's answers have heads of some 200 bytes; nginx and Envoy refuse above 32 to 64 KiB.
 MAX_HEAD_BYTES = 64 * 1024
-# An error answer is held until it is whole, so that it can be retried or passed on with its length.
+# Errors and whole JSON answers are held until they are whole, so that a break is nobody's answer.
 MAX_HELD_BYTES = 1024 * 1024
 
 OVERSIZED = "the replica's answer has more than 64 KiB of headers"
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._head_done:
             return
-        if self._complete or (self._parts and self._status < 400) or self._held_enough():
+        if self._complete or (self._parts and not self._is_held()):
             body = b"".join(self._parts)
             self._parts.clear()
             waiter.set_result(Reply(self, self._status, self._headers, body, self._complete))
@@ -357,8 +357,13 @@ class Connection(asyncio.Protocol):
         names = {name for name, _ in self._headers}
         return not names.isdisjoint({b"content-length", b"transfer-encoding"})
 
-    def _held_enough(self) -> bool:
-        return sum(map(len, self._parts)) > MAX_HELD_BYTES
+    def _is_held(self) -> bool:
+        """
+        Whether the body waits until it is whole, so that another replica can be tried if it breaks.
+        """
+        if sum(map(len, self._parts)) > MAX_HELD_BYTES:
+            return False
+        return self._status >= 400 or (b"content-type", b"application/json") in self._headers
 
     def _break(self, reason: str) -> None:
         waiter, sink = self._waiter, self._sink
