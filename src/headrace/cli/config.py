@@ -10,6 +10,9 @@ import typer
 from headrace.cli.app import examples
 from headrace.config import describe, dump
 from headrace.config.load import Loaded, read
+from headrace.config.schema import Config
+from headrace.engines import gpus, preflight
+from headrace.errors import StartError
 
 config = typer.Typer(
     add_completion=False,
@@ -35,10 +38,45 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@config.command(epilog=examples("headrace config check", "headrace config check staging.yaml"))
-def check(file: File = None) -> None:
+@config.command(
+    epilog=examples(
+        "headrace config check",
+        "headrace config check staging.yaml",
+        "headrace config check --engines   on the machine that will run them",
+    )
+)
+def check(
+    file: File = None,
+    engines: Annotated[
+        bool,
+        typer.Option(
+            "--engines",
+            help="Look at this machine, too: models, programs, ports and GPUs of `engines`.",
+        ),
+    ] = False,
+) -> None:
     """Tell whether the configuration is right, or else everything that is wrong with it."""
-    typer.echo(_summary(read(file)))
+    loaded = read(file)
+    if engines:
+        _inspect(loaded.config)
+    typer.echo(_summary(loaded))
+
+
+def _inspect(config: Config) -> None:
+    """
+    Tell what there is to know about the engines before they start.
+
+    Raises:
+        StartError: some could not start; it tells all that was found.
+
+    """
+    found = preflight.inspect(config.engines, gpus.visible())
+    for finding in found:
+        if not finding.problem:
+            typer.echo(str(finding))
+    problems = [f"{finding}." for finding in found if finding.problem]
+    if problems:
+        raise StartError("\n".join(problems))
 
 
 @config.command(
@@ -67,12 +105,15 @@ def schema() -> None:
 def _summary(loaded: Loaded) -> str:
     effective = loaded.config
     names = {name for backend in effective.backends for name in backend.serves}
+    names |= {engine.names[0] for engine in effective.engines}
     models = len(effective.models) or len(names)
     engine = "on" if effective.engine.enabled else "off"
+    started = sum(entry.replicas for entry in effective.engines)
+    engines = f"{_count(started, 'engine')} to start, " if started else ""
     found = f"{loaded.file} is right" if loaded.file else "There is no file; the defaults are right"
     return (
         f"{found}: {_count(models, 'model')}, {_count(len(effective.backends), 'backend')}, "
-        f"embedded engine {engine}."
+        f"{engines}embedded engine {engine}."
     )
 
 

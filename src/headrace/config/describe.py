@@ -76,7 +76,8 @@ def _cleaned(part: Any) -> Any:
     cleaned = {key: _cleaned(inner) for key, inner in part.items() if key != "title"}
     if isinstance(part.get("title"), dict):
         cleaned["title"] = _cleaned(part["title"])  # a setting of this name
-    if cleaned.get("type") in {"integer", "number", "boolean"}:
+    kind = cleaned.get("type")  # or what a setting of this name is
+    if isinstance(kind, str) and kind in {"integer", "number", "boolean"}:
         return _with_variable(cleaned)
     return cleaned
 
@@ -107,12 +108,18 @@ def _plain_text(docstring: str) -> str:
 def _row(keys: Keys, field: FieldInfo) -> str:
     cells = (
         f"`{keys[-1]}`",
-        f"{_kind(bare(field.annotation))}{_bounds(keys, field)}",
+        f"{_sort(field)}{_bounds(keys, field)}",
         _default(keys, field),
         f"`{variable(keys)}`",
         field.description or "",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _sort(field: FieldInfo) -> str:
+    """The type in words; a mapping is a list, too, where a validator makes one of it."""
+    annotation = bare(field.annotation)
+    return "mapping" if is_mapping(annotation) and not field.metadata else _kind(annotation)
 
 
 def _pattern(keys: Keys) -> str:
@@ -155,7 +162,7 @@ def _default(keys: Keys, field: FieldInfo) -> str:
     default: Any = plain(field.get_default(call_default_factory=True))
     if default is PydanticUndefined:
         return "required"
-    if default is None or default in ([], ""):
+    if default is None or default in ([], {}, ""):
         return "none"
     if str(keys[-1]).endswith("_bytes"):
         return f"`{default}` ({_number(keys, default)})"

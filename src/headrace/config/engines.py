@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from headrace.config.section import Seconds, Section
 
@@ -21,8 +21,8 @@ class Vllm(Section):
         min_length=1,
         description="How vLLM is run; also [PYTHON, -m, vllm.entrypoints.openai.api_server].",
     )
-    env: dict[str, str] = Field(
-        default={}, description="Environment variables for it, on top of our own."
+    env: dict[str, SecretStr] = Field(
+        default={}, description="Environment variables for it, on top of our own; never shown."
     )
     dtype: str | None = Field(default=None, description="Type of weights and activations.")
     quantization: str | None = Field(

@@ -20,6 +20,7 @@ from headrace.config.hold import Hold
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.simulator import Simulator
 from headrace.config.store import Store
+from headrace.errors import ConfigError
 
 
 class Server(Section):
@@ -166,7 +167,6 @@ class Backend(Section):
     def _one_key(self) -> Self:
         if self.api_key is not None and self.api_key_file is not None:
             raise ValueError("has both `api_key` and `api_key_file`; keep one of them")
-        self.key()
         return self
 
     def key(self) -> str:
@@ -174,18 +174,21 @@ class Backend(Section):
         What is sent as its bearer token; empty when none is. A file is read anew each time.
 
         Raises:
-            ValueError: the file cannot be read, or holds more than a key.
+            ConfigError: the file cannot be read, or holds more than a key.
 
         """
-        if self.api_key_file is None:
+        file = self.api_key_file
+        if file is None:
             return self.api_key.get_secret_value() if self.api_key is not None else ""
         try:
-            key = self.api_key_file.expanduser().read_text(encoding="ascii").strip()
+            key = file.expanduser().read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "is not plain text"
-            raise ValueError(f"`api_key_file` {self.api_key_file}: {why}") from error
+            raise ConfigError(f"Backend {self.name}: `api_key_file` {file}: {why}.") from error
         if not key.isprintable() or not key or " " in key:
-            raise ValueError(f"`api_key_file` {self.api_key_file} must hold the key and no more")
+            raise ConfigError(
+                f"Backend {self.name}: `api_key_file` {file} must hold the key and nothing else."
+            )
         return key
 
     @field_validator("serves")

@@ -132,7 +132,8 @@ class Crew:
 
     def _hear(self, name: str, line: str) -> None:
         said = vllm.read(line)
-        self._log.event("engine_log", engine=name, level=said.level, line=said.text)
+        if said.text:
+            self._log.event("engine_log", engine=name, level=said.level, line=said.text)
 
     def _on_change(self, post: Post, change: Change) -> None:
         name = post.name

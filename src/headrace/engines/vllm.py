@@ -30,29 +30,38 @@ _CONSEQUENCE = re.compile(r"Engine core initialization failed|See root cause abo
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of an engine's output: its level in lower case, and its text."""
+    """
+    A line of an engine's output: its level in lower case, and its text.
+
+    ``told``: it gave the level itself; any other line counts as info.
+    """
 
     level: str
     text: str
+    told: bool = True
 
 
 def read(line: str) -> Line:
     """What a line says; one without a level (a traceback, a warning of a library) is info."""
     found = _LINE.match(line) or _UVICORN.match(line)
     if found is None:
-        return Line("info", _ANSI.sub("", line))
+        return Line("info", _ANSI.sub("", line), told=False)
     return Line(found["level"].lower(), _ANSI.sub("", found["text"]))
 
 
 def explain(log: Sequence[str]) -> str:
-    """Why vLLM ended: the first exception that is a cause; else its last line."""
-    lines = [read(line).text for line in log]
-    lines = [_PROCESS.sub("", line).strip() for line in lines]
-    causes = [line for line in lines if _CAUSE.match(line)]
-    for line in causes:
-        if not _CONSEQUENCE.search(line):
+    """Why vLLM ended: the first exception that is a cause; else its last line, but no chatter."""
+    said = [read(line) for line in log]
+    lines = [_PROCESS.sub("", line.text).strip() for line in said if not _is_chatter(line)]
+    for line in lines:
+        if _CAUSE.match(line) and not _CONSEQUENCE.search(line):
             return line
     return next((line for line in reversed(lines) if line), "")
+
+
+def _is_chatter(line: Line) -> bool:
+    """What a healthy engine says: never why it ended."""
+    return line.level in {"debug", "info"} and line.told
 
 
 def arguments(engine: LocalEngine) -> tuple[str, ...]:
@@ -64,6 +73,7 @@ def arguments(engine: LocalEngine) -> tuple[str, ...]:
     argv += [model] if argv[-1] == "serve" else ["--model", model]
     argv += ["--host", "127.0.0.1", "--port", "{port}"]
     argv += ["--served-model-name", *engine.names]
+    argv += ["--disable-access-log-for-endpoints", "/health,/metrics"]  # asked every few seconds
     for name in _VALUES:
         value = getattr(settings, name)
         if value is not None:
@@ -104,7 +114,7 @@ def environment(settings: Vllm, replica: int, visible: int) -> dict[str, str]:
     gpus = settings.gpus or (tuple(range(visible)) if replica or visible > each else ())
     mine = gpus[replica * each : (replica + 1) * each]
     own = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))} if mine else {}
-    return {**own, **settings.env}
+    return {**own, **{name: value.get_secret_value() for name, value in settings.env.items()}}
 
 
 _VALUES = (
