@@ -307,6 +307,34 @@ async def like_vllm(exchange: Exchange) -> None:
     await answer_for(exchange)(exchange)
 
 
+GETS = ("/v1/responses/",)
+POSTS = frozenset(
+    {
+        "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
+        "/v1/messages", "/v1/messages/count_tokens", "/v1/rerank", "/v1/score",
+        "/v1/audio/transcriptions", "/tokenize", "/detokenize",
+    }
+)  # fmt: skip
+
+
+def refusal(exchange: Exchange, served: str) -> "Script | None":
+    """The script for a request that vLLM would not even begin with, or None."""
+    path = exchange.path
+    if path not in POSTS and not path.startswith(GETS):
+        return says(404, ERR_ROUTE)
+    if (exchange.method == "POST") != (path in POSTS):
+        return says(405, b'{"detail":"Method Not Allowed"}')
+    if exchange.method != "POST" or "multipart" in (exchange.header("content-type") or ""):
+        return None
+    try:
+        asked = exchange.json()
+    except ValueError:
+        return says(400, error(400, "JSON decode error", "BadRequestError"))
+    if not isinstance(asked, dict):
+        return says(400, error(400, "The body is not an object", "BadRequestError"))
+    return says(404, ERR_MODEL) if asked.get("model", served) != served else None
+
+
 def answer_for(exchange: Exchange) -> Script:
     """The script that answers this request well."""
     if exchange.method != "POST":

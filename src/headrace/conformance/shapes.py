@@ -37,7 +37,8 @@ def tell(answer: Answer) -> str:
     """An answer as evidence: status, type, and the end of its body."""
     how = "" if answer.ended else ", cut off"
     kind = answer.header("content-type") or "no content-type"
-    return f"{answer.status} ({kind}{how}) {bytes(answer.body)[-200:].decode('utf-8', 'replace')}"
+    end = " ".join(bytes(answer.body)[-200:].decode("utf-8", "replace").split())
+    return f"{answer.status} ({kind}{how}) {end}"
 
 
 def is_openai_error(value: Any) -> bool:

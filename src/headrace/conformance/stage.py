@@ -123,24 +123,15 @@ class Stage:
         if play is not None:
             play.replicas.append(self.number(exchange))
             play.exchanges.append(exchange)
-        if self._unknown_model(exchange):
-            await exchange.answer(404, answers.ERR_MODEL)
-        elif play is None:
-            await answers.like_vllm(exchange)
+        refusal = answers.refusal(exchange, self.model)
+        if refusal is not None:
+            await refusal(exchange)
         else:
-            await play.script(exchange)
+            await (answers.like_vllm if play is None else play.script)(exchange)
 
     def number(self, exchange: Exchange) -> int:
         ports = [engine.port for engine in self.engines]
         return ports.index(exchange.link.transport.get_extra_info("sockname")[1])
-
-    def _unknown_model(self, exchange: Exchange) -> bool:
-        """As vLLM, the engine serves one model and knows no other name."""
-        try:
-            asked = exchange.json() if exchange.body else {}
-        except ValueError:
-            return False
-        return isinstance(asked, dict) and asked.get("model", self.model) != self.model
 
     async def _probe(self, exchange: Exchange) -> None:
         about = {"model_path": self.model, "served_model_name": self.model, "is_generation": True}

@@ -117,6 +117,7 @@ def _nginx(front: Front) -> str:
 worker_shutdown_timeout {DRAIN_S}s;
 events {{ worker_connections 1024; }}
 http {{
+  map $http_x_request_id $id {{ "~^[A-Za-z0-9._-]+$" $http_x_request_id; default $request_id; }}
   access_log off; client_max_body_size {BODY_MIB}m;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
@@ -129,8 +130,9 @@ http {{
     location / {{
       proxy_pass http://engines; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off; proxy_connect_timeout 1s; proxy_read_timeout {CLOCK_S}s;
-      proxy_set_header X-Request-Id $request_id; add_header X-Request-Id $request_id always;
-      proxy_hide_header X-Request-Id; proxy_set_header Authorization "";
+      proxy_set_header X-Request-Id $id; add_header X-Request-Id $id always;
+      proxy_set_header Authorization ""; proxy_set_header X-Api-Key "";
+      proxy_set_header Cookie "";
       proxy_next_upstream error timeout {again} non_idempotent;
     }}
   }}
@@ -171,7 +173,10 @@ def _envoy(front: Front) -> str:
         stream_idle_timeout=f"{CLOCK_S}s",
         preserve_external_request_id=True,
         always_set_request_id_in_response=True,
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        route_config={
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+            "request_headers_to_remove": ["authorization", "x-api-key", "cookie"],
+        },
         http_filters=[
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},
             {"name": "envoy.filters.http.router", "typed_config": _typed("http.router.v3.Router")},
