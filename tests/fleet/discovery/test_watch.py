@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from headrace.config.schema import Config
 from headrace.errors import StartError
 from headrace.fleet.discovery.reconciler import Reconciler
-from headrace.fleet.discovery.source import Changed
+from headrace.fleet.discovery.source import Changed, pauses
 from headrace.fleet.discovery.watch import Watches, build, watches
 from tests.fleet.discovery.recorder import Log, Replicas, found, section, until
 
@@ -53,7 +54,7 @@ async def test_all_sources_of_the_configuration(tmp_path: Path) -> None:
 
 async def test_a_broken_source_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in a source is logged, and costs neither the gateway nor the source for good."""
-    monkeypatch.setattr("headrace.fleet.discovery.source.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("headrace.fleet.discovery.watch.pauses", partial(pauses, 0.01, 0.05))
     fleet, log, source = Replicas(), Log(), Breaking()
     running = Watches([("s", source)], Reconciler(fleet, log, ["m"], []), log)
     running.start()

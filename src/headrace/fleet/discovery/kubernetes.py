@@ -167,6 +167,7 @@ class KubernetesSource:
             async for line in lines:
                 if self._apply(msgspec.json.decode(line, type=Change)):
                     self._tell(changed)
+                self._waits = pauses()  # it works, however soon it may break
 
     async def _ask(
         self, api: DiscoveryV1Api, within_s: float, **options: object
