@@ -3,7 +3,7 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: help install servers lint types imports test test-e2e test-vllm coverage docs docs-serve \
+.PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-overhead bench-overhead-quick
 
 help: ## Show the targets
@@ -34,6 +34,9 @@ test-e2e: ## Real clients against the real embedded model
 test-vllm: ## Real vLLM on CPU: builds its environment first (2.9 GB), then some two minutes
 	scripts/vllm-env
 	$(UV) pytest -m vllm tests/vllm
+
+chaos: ## A storm of a minute: failing replicas, rolling restarts and churn under 200 users
+	$(UV) pytest -m chaos tests/chaos
 
 coverage: ## All tests, with branch coverage and its limit
 	rm -f .coverage .coverage.*

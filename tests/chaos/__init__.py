@@ -1,0 +1,1 @@
+"""A seeded storm over a gateway and simulated engines: `make chaos`."""
