@@ -13,6 +13,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +32,9 @@ HTTP_THREADS = 128
 # One step of prompt processing, in tokens. Between steps the engine answers the other slots and
 # drops prompts whose client has gone: within 3 s, where its default of 2048 took up to 25 s.
 BATCH = 256
+# llama.cpp writes its log in a thread of its own, which ends with the program: its last lines, the
+# cause of a failure among them, need this long.
+LOG_S = 0.3
 # Only errors. 0 would hide why a model cannot be loaded.
 LOG_ERRORS = 1
 
@@ -147,6 +151,7 @@ def main() -> NoReturn:
     try:
         server = _serve(options)
     except (ImportError, RuntimeError) as error:
+        time.sleep(LOG_S)
         sys.exit(str(error))
     if not supervised:
         sys.stdout.write(f"{options.name} listens on {server.listening_address}\n")
@@ -167,7 +172,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--template", type=Path, help="a chat template, instead of the model's own")
     parser.add_argument("--mmproj", type=Path, help="what lets the model see")
     parser.add_argument("--gpu-layers", type=int)
-    parser.add_argument("--embeddings", action="store_true", help="embeddings instead of words")
+    parser.add_argument("--embeddings", action="store_true", help="answer /v1/embeddings")
     parser.add_argument("--pooling", choices=("mean", "cls", "last"))
     return parser.parse_args(argv)
 
