@@ -18,6 +18,7 @@ COLD = "conformance-cold"
 CLOCK_S = 3
 BODY_MIB = 32
 DRAIN_S = 4
+METRICS_OFFSET = 50  # for gateways that show them on a port of their own
 RETRIED = (429, 502, 503, 504)
 
 
@@ -104,6 +105,7 @@ def _litellm(front: Front) -> str:
     router = {
         "num_retries": 2,
         "disable_cooldowns": True,
+        "optional_pre_call_checks": ["responses_api_deployment_check"],
         "model_group_alias": {names.alias: names.model},
     }
     return _json({"model_list": models, "router_settings": router})
@@ -219,7 +221,7 @@ def _router(*before: str) -> Callable[[Front, str], list[str]]:
             "--host": "127.0.0.1",
             "--port": str(front.port),
             "--prometheus-host": "127.0.0.1",
-            "--prometheus-port": str(front.port + 1),
+            "--prometheus-port": str(front.port + METRICS_OFFSET),
             "--policy": "round_robin",
             "--max-payload-size": str(BODY_MIB * 1024 * 1024),
             "--request-timeout-secs": "20",
@@ -269,7 +271,7 @@ WIRINGS = {
             file=None,
             text=_nothing,
             argv=_router(),
-            metrics_offset=1,
+            metrics_offset=METRICS_OFFSET,
         ),
         Wiring(
             name="sglang-router",
@@ -278,7 +280,7 @@ WIRINGS = {
             file=None,
             text=_nothing,
             argv=_router("launch"),
-            metrics_offset=1,
+            metrics_offset=METRICS_OFFSET,
         ),
         Wiring(
             name="envoy",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.conformance import answers
+from headrace.conformance import answers, shapes
 from headrace.conformance.fake import Exchange
 from headrace.conformance.stage import CHAT, COMPLETIONS, RESPONSES, UNSUPPORTED, Play, Stage
 from headrace.conformance.verdict import NotApplicable
@@ -21,7 +21,7 @@ async def stickiness(stage: Stage) -> None:
     play = stage.play(_stored(stage))
     answer = await stage.post(stage.ask(play, RESPONSES), RESPONSES)
     stage.equal(f"{RESPONSES}: status", 200, answer.status)
-    home, identity = play.replicas[-1], f"resp_{play.exchanges[-1].number}_{play.replicas[-1]}"
+    home, identity = play.replicas[-1], shapes.field(shapes.document(answer), "id")
     where = []
     for _ in range(FOLLOWERS):
         follower = stage.play(_stored(stage))
