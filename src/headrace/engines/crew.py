@@ -16,7 +16,7 @@ from headrace.config.schema import Backend, Model
 from headrace.engines import gpus, llamacpp, preflight, tether, vllm
 from headrace.engines.child import Launch
 from headrace.engines.roster import Log, Roster
-from headrace.engines.supervisor import Change, State, Supervisor
+from headrace.engines.supervisor import Backoff, Change, State, Supervisor
 from headrace.errors import StartError
 
 # Before a program of others: it ends what does not look at its standard input.
@@ -49,10 +49,17 @@ class Post:
 class Crew:
     """Owns every supervised engine from ``start`` to ``stop``."""
 
-    def __init__(self, engines: Sequence[LocalEngine], roster: Roster, log: Log) -> None:
+    def __init__(
+        self,
+        engines: Sequence[LocalEngine],
+        roster: Roster,
+        log: Log,
+        backoff: Backoff | None = None,
+    ) -> None:
         self._engines = engines
         self._roster = roster
         self._log = log
+        self._backoff = backoff
         self._posts = [
             Post(name, engine, number)
             for engine in engines
@@ -82,7 +89,7 @@ class Crew:
             self._log.event("engine_checked", engine=finding.engine, finding=finding.text)
         for post in self._posts:
             launch = self._launch(post, len(shown or ()))
-            supervisor = Supervisor(launch, partial(self._on_change, post))
+            supervisor = Supervisor(launch, partial(self._on_change, post), self._backoff)
             self._supervisors[post.name] = supervisor
             supervisor.watch()
 
