@@ -1,13 +1,10 @@
 """``headrace engine``: engines by themselves; the simulated one, and what it can look like."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from headrace.cli.app import examples
 from headrace.cli.run import run
@@ -17,7 +14,7 @@ from headrace.engines.sim.faults import parse
 from headrace.engines.sim.presets import PRESETS
 from headrace.engines.sim.server import Server
 
-PIPED_WIDTH = 200
+ROW = "{:<13} {:>8} {:>14} {:>10} {:>5}  {}"
 
 engine = typer.Typer(
     add_completion=False,
@@ -159,22 +156,11 @@ def sim(
 @engine.command(epilog=examples("headrace engine presets"))
 def presets() -> None:
     """List what the simulated engine can look like, with the source of each number."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("preset", "step ms", "4k prefill ms", "KV tokens", "batch", "seqs", "source"):
-        right = heading not in {"preset", "source"}
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "source")
+    typer.echo(ROW.format("preset", "step ms", "4k prefill ms", "KV tokens", "seqs", "source"))
     for preset in PRESETS.values():
-        table.add_row(
-            preset.name,
-            f"{preset.step_ms:.1f}",
-            f"{preset.prefill_ms(4096):.0f}",
-            f"{preset.kv_tokens}",
-            f"{preset.max_num_batched_tokens}",
-            f"{preset.max_num_seqs}",
-            preset.source,
-        )
-    # Piped, a row is a line.
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+        step, prefill = f"{preset.step_ms:.1f}", f"{preset.prefill_ms(4096):.0f}"
+        kv_tokens, seqs = preset.kv_tokens, preset.max_num_seqs
+        typer.echo(ROW.format(preset.name, step, prefill, kv_tokens, seqs, preset.source))
 
 
 class Simulating:

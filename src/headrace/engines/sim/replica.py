@@ -26,6 +26,7 @@ from headrace.engines.sim.wire import Reply, Request
 
 VERSION = "0.32.0"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+TIMER_S = 0.002  # a loop may call a millisecond before the time that was wanted
 Endpoint = Callable[[Request, Reply], None]
 Speaker = Callable[[Turn], Voice]
 
@@ -255,7 +256,7 @@ class Replica:
         self._loop.call_soon(self._look)
         for moment in self.faults.changes_at():
             if moment > self._loop.time():
-                self._loop.call_at(moment, self._look)
+                self._loop.call_at(moment + TIMER_S, self._look)
 
     def _look(self) -> None:
         if self.faults.active("stale") and self._stale is None:
