@@ -7,7 +7,7 @@ import socket
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from headrace.config.schema import Config
 from headrace.config.simulator import Fault, Simulator
@@ -74,7 +74,7 @@ class Storm:
     """Machines, a gateway that discovers them in a file, and what people ask."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.dice = random.Random(seed)  # noqa: S311 - repeatable
+        self.dice = random.Random(seed)
         self.machines = [
             Machine(number, port) for number, port in enumerate(_free_ports(REPLICAS), 1)
         ]
@@ -84,7 +84,7 @@ class Storm:
         self._list(self.machines)
         self.gateway = Gateway(Config.model_validate(self._tree()))
 
-    async def __aenter__(self) -> "Storm":
+    async def __aenter__(self) -> Self:
         for machine in self.machines:
             await machine.on()
         await self._learn()
@@ -149,13 +149,13 @@ class Storm:
     # --- the users --------------------------------------------------------------------------
 
     async def _user(self, number: int, until: float) -> None:
-        dice = random.Random(f"user {number}")  # noqa: S311 - repeatable
+        dice = random.Random(f"user {number}")
         await asyncio.sleep(dice.uniform(0, 1))
         while asyncio.get_running_loop().time() < until:
             async with Client(self.gateway.url, wait_s=45) as client:
-                for _ in range(dice.randint(1, 4)):
-                    if not await self._ask(client, dice):
-                        break
+                requests = dice.randint(1, 4)
+                while requests and await self._ask(client, dice):
+                    requests -= 1
 
     async def _ask(self, client: Client, dice: random.Random) -> bool:
         """One request; whether the connection can serve another."""
@@ -185,8 +185,8 @@ class Storm:
             self.report.ended["left"] += 1
             return False
         await answer.finish()
-        events = [event.data for event in answer.events]
-        chunks = [json.loads(data) for data in events if data != "[DONE]"]
+        events = [event.data or "" for event in answer.events]
+        chunks = [json.loads(data) for data in events if data not in {"", "[DONE]"}]
         said = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if _has(c))
         failed = any("error" in chunk for chunk in chunks)
         expected = self.answers[prompt]
