@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.config.schema import Backend
-from headrace.fleet.registry import Fleet, Lease, Replica
+from headrace.fleet.registry import HISTORY, Fleet, Lease, Replica
+from headrace.fleet.states import ROUTABLE, State, Transition
 
 NAMES = st.sampled_from(["a", "b", "c"])
 MODELS = ["m", "n"]
@@ -40,6 +41,26 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def remove(self, name: str) -> None:
         self.fleet.remove(name)
+
+    @rule(name=NAMES, deadline_s=st.sampled_from([0.0, 60.0]))
+    def drain(self, name: str, deadline_s: float) -> None:
+        if name in self.fleet.replicas:
+            self.fleet.drain(name, deadline_s)
+
+    @rule(name=NAMES)
+    def undrain(self, name: str) -> None:
+        if name in self.fleet.replicas:
+            self.fleet.undrain(name)
+
+    @rule(name=NAMES, state=st.sampled_from(State))
+    def move(self, name: str, state: State) -> None:
+        if name in self.fleet.replicas:
+            self.fleet.move(self.fleet.replicas[name], state, "a test")
+
+    @rule(name=NAMES, penalty=st.integers(0, 1000))
+    def weigh(self, name: str, penalty: int) -> None:
+        if name in self.fleet.replicas:
+            self.fleet.replicas[name].weigh(penalty)
 
     @rule(name=NAMES, tokens=st.integers(0, 1000))
     def lease(self, name: str, tokens: int) -> None:
@@ -85,10 +106,15 @@ class FleetMachine(RuleBasedStateMachine):
     def groups_show_it(self) -> None:
         """What routing looks at is in step: members, names and loads."""
         for model, group in self.fleet.groups.items():
-            members = [r for r in self.fleet.replicas.values() if model in r.serves]
+            members = [
+                replica
+                for replica in self.fleet.replicas.values()
+                if model in replica.serves and replica.state in ROUTABLE
+            ]
             assert members == group.replicas
             assert [replica.name for replica in members] == group.names
-            assert [replica.inflight_tokens for replica in members] == group.loads
+            loads = [replica.inflight_tokens + replica.penalty for replica in members]
+            assert loads == group.loads
 
     def teardown(self) -> None:
         """When all have ended, nothing is left."""
@@ -114,6 +140,96 @@ def test_a_replica_that_is_done_is_forgotten() -> None:
 
     assert (5, 0, {}) == (while_leased, fleet.inflight_tokens, fleet.replicas)
     assert lease.replica is None
+
+
+class TestStates:
+    def test_transitions_are_told(self) -> None:
+        """Watchers hear each step with its reason, after the groups have changed."""
+        fleet, heard = Fleet(MODELS, 1.0), list[tuple[State | None, State, str, list[str]]]()
+
+        def watcher(_replica: Replica, step: Transition) -> None:
+            heard.append((step.before, step.after, step.reason, [*fleet.groups["m"].names]))
+
+        fleet.watch(watcher)
+        fleet.add(backend("a"))
+        fleet.move(fleet.replicas["a"], State.EJECTED, "sick")
+        fleet.remove("a")
+
+        assert [
+            (None, State.STARTING, "added", []),
+            (State.STARTING, State.READY, "trusted", ["a"]),
+            (State.READY, State.EJECTED, "sick", []),
+            (State.EJECTED, State.GONE, "removed", []),
+        ] == heard
+
+    def test_what_may_not_follow_does_nothing(self) -> None:
+        """A wrong step is refused, and nobody hears of it."""
+        fleet = Fleet(MODELS, 1.0)
+        fleet.add(backend("a"), trusted=False)
+        replica = fleet.replicas["a"]
+
+        assert not fleet.move(replica, State.DEGRADED, "no")
+        assert (State.STARTING, 1) == (replica.state, len(replica.history))
+
+    def test_untrusted_is_not_routable(self) -> None:
+        """A fleet that trusts nobody has a candidate only when it is moved to ready."""
+        fleet = Fleet(MODELS, 1.0, trust=False)
+        fleet.add(backend("a"))
+
+        assert ["a"] == [*fleet.replicas]
+        assert [] == fleet.groups["m"].names
+
+    def test_removed_while_busy(self) -> None:
+        """It drains, is shown as present, and is gone with its last lease."""
+        fleet = Fleet(MODELS, 1.0)
+        fleet.add(backend("a"))
+        replica = fleet.replicas["a"]
+        lease = replica.lease(5)
+        fleet.remove("a")
+        while_busy = replica.state, fleet.present
+        lease.release()
+        fleet.sweep(0)
+
+        assert (State.DRAINING, (replica,)) == while_busy
+        assert (State.GONE, ()) == (replica.state, fleet.present)
+
+    def test_drain_of_an_idle_replica(self) -> None:
+        """There is nothing to wait for: it is gone at once, and stays listed."""
+        fleet = Fleet(MODELS, 1.0)
+        fleet.add(backend("a"))
+
+        assert State.GONE is fleet.drain("a", 60).state
+        assert ["a"] == [*fleet.replicas]
+
+    def test_undrain_of_an_ejected_one(self) -> None:
+        """Draining is no cure: what was ejected before is ejected again."""
+        fleet = Fleet(MODELS, 1.0)
+        fleet.add(backend("a"))
+        replica = fleet.replicas["a"]
+        lease = replica.lease(1)
+        fleet.move(replica, State.EJECTED, "sick")
+        fleet.drain("a", 60)
+        fleet.undrain("a")
+        lease.release()
+
+        assert State.EJECTED is replica.state
+
+    @pytest.mark.parametrize("act", [lambda f: f.drain("b", 1), lambda f: f.undrain("b")])
+    def test_nobody_of_that_name(self, act: Callable[[Fleet], object]) -> None:
+        """Only what is there can be drained."""
+        with pytest.raises(KeyError):
+            act(Fleet(MODELS, 1.0))
+
+    def test_history_is_bounded(self) -> None:
+        """A replica that flaps for ever remembers its latest steps."""
+        fleet = Fleet(MODELS, 1.0)
+        fleet.add(backend("a"))
+        replica = fleet.replicas["a"]
+        for _ in range(HISTORY):
+            fleet.move(replica, State.DEGRADED, "a")
+            fleet.move(replica, State.READY, "b")
+
+        assert HISTORY == len(replica.history)
 
 
 class TestGroup:

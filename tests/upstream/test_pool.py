@@ -9,6 +9,8 @@ import pytest
 import trustme
 
 from headrace.config.schema import Backend
+from headrace.conformance import answers
+from headrace.conformance.fake import FakeEngine
 from headrace.fleet.registry import Replica
 from headrace.upstream.connection import Broken, Reply
 from headrace.upstream.pool import IDLE_S, MAX_IDLE, Address, Pool
@@ -287,3 +289,34 @@ class TestTLS:
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             with pytest.raises(Broken, match="no connection to localhost"):
                 await self.ask(server.sockets[0].getsockname()[1], tls_verify=False)
+
+
+class TestCut:
+    """A replica that is given up by us, not by itself."""
+
+    async def test_cut_breaks_what_waits(self) -> None:
+        """A request without an answer is broken with our reason, and so is each that follows."""
+        hanging = await FakeEngine(answers.hangs).start()
+        pool = Pool(Address("127.0.0.1", hanging.port), 1.0)
+        waiting = asyncio.create_task(pool.send(HEAD, (b"",)))
+        await hanging.exchange()
+        pool.cut("we said so")
+        with pytest.raises(Broken, match="we said so"):
+            await waiting
+        with pytest.raises(Broken, match="we said so"):
+            await pool.send(HEAD, (b"",))
+        await hanging.stop()
+
+        assert set() == pool._all
+
+    async def test_give_up_spares_answers(self, engine: Engine, listen: Listen) -> None:
+        """Only what has no answer yet is broken; the pool goes on."""
+        pool = Pool(Address("127.0.0.1", await listen()), 1.0)
+        reply = await pool.send(HEAD, (b"",))
+        pool.give_up("stuck")
+        reply.connection.release()
+        again = await pool.send(HEAD, (b"",))
+        again.connection.release()
+        pool.abort()
+
+        assert (200, b"ok", 1) == (again.status, again.body, engine.connections)

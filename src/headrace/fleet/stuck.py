@@ -79,7 +79,7 @@ class Suspect:
             return None
         fresh = _is_fresh(now, seen)
         if fresh and seen.running > 0:
-            text = f"{seen.running:.0f} requests running, and no counter moved for {still:.0f} s"
+            text = f"{seen.running:.0f} running, and no counter moved for {still:.0f} s"
             # A gauge may be left over from requests that were aborted; our own are no such thing.
             return Finding(text, certain=seen.inflight > 0)
         if peers_signed_at <= self.moved_at or now - peers_signed_at > self._stuck_s / 2:

@@ -1,0 +1,351 @@
+"""health.py: replicas that get sick, are set aside, prove themselves and return."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange, FakeEngine, Script
+from headrace.conformance.wire import request
+from headrace.fleet.registry import Replica
+from headrace.fleet.states import State
+from headrace.gateway.app import Gateway
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, gather, streamed
+
+FAST: dict[str, Any] = {"interval_s": 0.05, "timeout_s": 0.2}
+FLAT = b'vllm:num_requests_running{engine="0"} 1.0\nvllm:generation_tokens_total{engine="0"} 5.0\n'
+
+
+def replica_of(gateway: Gateway, engine: FakeEngine) -> Replica:
+    return gateway.fleet.replicas[f"127.0.0.1:{engine.port}"]
+
+
+async def reaches(gateway: Gateway, engine: FakeEngine, *states: State, within_s: float = 5) -> str:
+    """Wait until a replica has passed through these states; gives the reason of the last one."""
+
+    def passed() -> bool:
+        steps = iter(step.after for step in replica_of(gateway, engine).history)
+        return all(state in steps for state in states)
+
+    await eventually(passed, lambda: repr(replica_of(gateway, engine).history), within_s)
+    history = replica_of(gateway, engine).history
+    return next(step.reason for step in reversed(history) if step.after is states[-1])
+
+
+def unwell(status: int = 503) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer(status, b"")
+
+    return script
+
+
+def with_metrics(text: bytes) -> Script:
+    async def script(exchange: Exchange) -> None:
+        await exchange.answer(200, text if exchange.path == "/metrics" else b"")
+
+    return script
+
+
+class TestProbes:
+    async def test_trusted_at_once(self, rig: Rig) -> None:
+        """A configured backend answers its first request before any probe."""
+        engine = await rig.engine()
+        gateway = await rig.gateway()
+
+        assert 200 == (await rig.post(ask())).status
+        assert ([], State.READY) == (engine.probes, replica_of(gateway, engine).state)
+
+    async def test_untrusted_is_warmed_first(self, rig: Rig) -> None:
+        """Its own token comes before any user's request, which waits for it."""
+        engine = await rig.engine()
+        gateway = await rig.gateway(health=FAST | {"trust_static": False})
+
+        answer = await rig.post(ask())
+
+        assert 200 == answer.status
+        assert ["/v1/completions", CHAT_PATH] == [seen.path for seen in engine.exchanges]
+        assert 1 == engine.exchanges[0].json()["max_tokens"]
+        assert [None, State.STARTING, State.WARMING] == [
+            step.before for step in replica_of(gateway, engine).history
+        ]
+
+    async def test_our_own_requests_are_nobodys(self, rig: Rig) -> None:
+        """Probes and first tokens hold no lease and have no record."""
+        engine = await rig.engine()
+        gateway = await rig.gateway(health=FAST | {"trust_static": False})
+        await reaches(gateway, engine, State.READY)
+
+        assert ([], 0) == ([*gateway.records], replica_of(gateway, engine).sent)
+
+    async def test_a_model_that_completes_nothing(self, rig: Rig) -> None:
+        """4xx on every endpoint is a model that cannot be warmed so; it is ready all the same."""
+        engine = await rig.engine(answers.says(404, answers.ERR_ROUTE))
+        gateway = await rig.gateway(health=FAST | {"trust_static": False})
+        await reaches(gateway, engine, State.READY)
+
+        paths = [seen.path for seen in engine.exchanges]
+        assert ["/v1/completions", "/v1/chat/completions", "/v1/embeddings"] == paths
+
+    async def test_a_first_token_that_fails(self, rig: Rig) -> None:
+        """A replica that cannot answer one token gets no requests until it can."""
+        engine = await rig.engine(unwell(500))
+        gateway = await rig.gateway(health=FAST | {"trust_static": False})
+        reason = await reaches(gateway, engine, State.WARMING, State.STARTING)
+        engine.script = answers.like_vllm
+        await reaches(gateway, engine, State.READY)
+
+        assert "was answered 500" in reason
+
+    async def test_out_and_back(self, rig: Rig) -> None:
+        """Three failed probes eject a replica, two good ones and a token bring it back."""
+        sick, well = await rig.engine(), await rig.engine()
+        gateway = await rig.gateway(health=FAST)
+        healthy, sick.probe = sick.probe, unwell()
+        reason = await reaches(gateway, sick, State.DEGRADED, State.EJECTED)
+        before = len(sick.exchanges)
+        seen = [await rig.post(ask()) for _ in range(4)]
+        sick.probe = healthy
+        await reaches(gateway, sick, State.EJECTED, State.WARMING, State.READY)
+
+        assert "3 health checks failed, the last: GET /health was answered 503" == reason
+        assert [200] * 4 == [answer.status for answer in seen]
+        assert (before, 4) == (len(sick.exchanges) - 1, len(well.exchanges))
+
+    async def test_a_hanging_health_check(self, rig: Rig) -> None:
+        """A front end that hangs is as bad as one that is gone."""
+        engine = await rig.engine()
+        gateway = await rig.gateway(health=FAST | {"timeout_s": 0.05})
+        engine.probe = answers.hangs
+
+        assert "not answered within 0.05 s" in await reaches(gateway, engine, State.EJECTED)
+
+    async def test_a_slow_health_check_of_a_busy_replica(self, rig: Rig) -> None:
+        """A replica whose streams go on is not taken out for a late /health."""
+
+        async def streams(exchange: Exchange) -> None:
+            await exchange.start_stream()
+            for _ in range(60):
+                await exchange.events(answers.chat_chunk("m", {"content": "a"}))
+                await asyncio.sleep(0.02)
+            await exchange.end_stream()
+
+        engine = await rig.engine(streams)
+        gateway = await rig.gateway(health=FAST | {"timeout_s": 0.05})
+        stream = asyncio.create_task(rig.post(streamed()))
+        await engine.exchange()
+        await asyncio.sleep(0.6)  # one tick, which sees the bytes
+        engine.probe = answers.hangs
+        reason = await reaches(gateway, engine, State.DEGRADED)
+        await stream
+
+        assert "though it answers requests" in reason
+        assert State.EJECTED not in {s.after for s in replica_of(gateway, engine).history}
+
+    async def test_a_dead_fleet_returns(self, rig: Rig) -> None:
+        """When all are out, requests wait; the first one that is back answers them."""
+        engine = await rig.engine()
+        gateway = await rig.gateway(health=FAST)
+        await engine.kill()
+        await reaches(gateway, engine, State.EJECTED)
+        held = asyncio.create_task(rig.post(ask()))
+        await eventually(lambda: gateway.buffered_bytes > 0)
+        await engine.start()
+
+        assert 200 == (await held).status
+
+    async def test_an_unprobed_backend(self, rig: Rig) -> None:
+        """A hosted API is never asked anything of our own."""
+        engine = await rig.engine()
+        backend = {"url": engine.url, "serves": ["m"], "probe": False}
+        await rig.gateway(
+            backends=[backend], health=FAST | {"trust_static": False}, load={"interval_s": 0.05}
+        )
+        await rig.post(ask())
+        await asyncio.sleep(0.3)
+
+        assert (1, []) == (len(engine.exchanges), engine.probes)
+
+
+class TestOutliers:
+    async def test_failures_in_a_row(self, rig: Rig) -> None:
+        """After five it is out, with the reason; its time over, it proves itself and returns."""
+        bad, good = await rig.engine(answers.says(500, answers.error(500))), await rig.engine()
+        gateway = await rig.gateway(health=FAST, outliers={"ejection_s": 0.3})
+        seen = [(await rig.post(ask())).status for _ in range(20)]
+        reason = await reaches(gateway, bad, State.EJECTED)
+        bad.script = answers.like_vllm
+        await reaches(gateway, bad, State.EJECTED, State.WARMING, State.READY)
+
+        assert 5 == seen.count(500)
+        assert "5 requests failed in a row, the last: status 500" == reason
+        assert 15 == len(good.exchanges)
+
+    async def test_failed_half_open(self, rig: Rig) -> None:
+        """A replica that fails its own token goes out again, for twice as long."""
+        bad, _ = await rig.engine(answers.says(500, answers.error(500))), await rig.engine()
+        gateway = await rig.gateway(health=FAST, outliers={"ejection_s": 0.2})
+        for _ in range(12):
+            await rig.post(ask())
+        reason = await reaches(gateway, bad, State.EJECTED, State.WARMING, State.EJECTED)
+        ward = gateway.keeper.ward(replica_of(gateway, bad))
+
+        assert "its first token, asked by /v1/completions, was answered 500" == reason
+        assert ward is not None
+        assert ward.sentence.count >= 2
+
+    @pytest.mark.parametrize("replicas", [1, 2, 3])
+    async def test_never_more_than_the_share(self, rig: Rig, replicas: int) -> None:
+        """However many fail, at most half of them are set aside; the others are degraded."""
+        engines = [await rig.engine(answers.says(500, answers.error(500))) for _ in range(replicas)]
+        gateway = await rig.gateway()
+        for _ in range(30):
+            await rig.post(ask())
+
+        states = [replica_of(gateway, engine).state for engine in engines]
+        assert replicas // 2 == states.count(State.EJECTED)
+        assert replicas - replicas // 2 == states.count(State.DEGRADED)
+
+    async def test_a_low_success_rate(self, rig: Rig) -> None:
+        """A replica that fails every other request is out, though never five in a row."""
+        turn = 0
+
+        async def flaky(exchange: Exchange) -> None:
+            nonlocal turn
+            turn += 1
+            good = answers.like_vllm, answers.says(500, answers.error(500))
+            await good[turn % 2](exchange)
+
+        bad, _ = await rig.engine(flaky), await rig.engine()
+        gateway = await rig.gateway()
+        await asyncio.sleep(0.6)  # the first look, from which the window counts
+        for _ in range(60):
+            await rig.post(ask())
+
+        assert "success rate 5" in await reaches(gateway, bad, State.EJECTED)
+
+    async def test_4xx_and_hang_ups_never_count(self, rig: Rig) -> None:
+        """What clients do wrong is held against no replica."""
+        engine, other = [await rig.engine(answers.says(400, answers.ERR_CONTEXT)) for _ in range(2)]
+        gateway = await rig.gateway()
+        for _ in range(30):
+            await rig.post(ask())
+        engine.script = other.script = answers.hangs
+        for _ in range(12):
+            async with rig.client() as client:
+                await client.send(request("POST", CHAT_PATH, ask()))
+                await eventually(lambda: gateway.fleet.inflight_requests > 0)
+        await rig.idle()
+
+        replica = replica_of(gateway, engine)
+        assert (State.READY, 0) == (replica.state, replica.failures)
+        assert replica.abandoned > 0
+        assert replica.sent == replica.answered + replica.abandoned
+
+
+class TestStuck:
+    async def test_a_stuck_gpu(self, rig: Rig) -> None:
+        """Found by its flat counters; what waits there is answered by another replica."""
+        stuck = await rig.engine(answers.hangs)
+        stuck.probe = with_metrics(FLAT)
+        well = await rig.engine()
+        gateway = await rig.gateway(health={"stuck_s": 0.5}, load={"interval_s": 0.1})
+
+        seen = await gather(*(rig.post(streamed() if n % 2 else ask()) for n in range(4)))
+
+        assert [200] * 4 == [answer.status for answer in seen]
+        reason = await reaches(gateway, stuck, State.EJECTED)
+        assert "stuck: 1 running, and no counter moved for " in reason
+        assert len(well.exchanges) >= 4
+
+    async def test_silent_without_metrics(self, rig: Rig) -> None:
+        """Found because its streams are silent while those of its peer go on."""
+        stuck = await rig.engine(answers.hangs)
+        well = await rig.engine()
+        gateway = await rig.gateway(health={"stuck_s": 0.5})
+        waiting = [asyncio.create_task(rig.post(streamed())) for _ in range(2)]
+        await stuck.exchange()
+        while replica_of(gateway, stuck).state is State.READY:
+            await rig.post(streamed())
+        seen = await gather(*waiting)
+
+        assert [200, 200] == [answer.status for answer in seen]
+        assert "streams without a byte" in replica_of(gateway, stuck).reason
+        assert State.READY is replica_of(gateway, well).state
+
+    async def test_left_over_gauge(self, rig: Rig) -> None:
+        """An engine that says it runs what nobody sent is asked, answers, and stays."""
+        engine = await rig.engine()
+        engine.probe = with_metrics(FLAT)
+        await rig.engine()
+        gateway = await rig.gateway(health={"stuck_s": 0.5}, load={"interval_s": 0.1})
+        await engine.exchange()
+
+        assert 1 == engine.exchanges[0].json()["max_tokens"]
+        assert State.READY is replica_of(gateway, engine).state
+
+
+class TestLoad:
+    async def test_it_is_read(self, rig: Rig) -> None:
+        """What the engine says is there, with its age."""
+        engine = await rig.engine()
+        engine.probe = with_metrics(FLAT)
+        gateway = await rig.gateway(load={"interval_s": 0.05})
+        ward = gateway.keeper.ward(replica_of(gateway, engine))
+        assert ward is not None
+        await eventually(lambda: ward.load is not None)
+        text = (await rig.get("/metrics")).body.decode()
+
+        assert ward.load is not None
+        assert (1.0, 5.0) == (ward.load.running, ward.load.generation_tokens)
+        age = f'headrace_replica_load_age_seconds{{replica="127.0.0.1:{engine.port}"}} 0.'
+        assert age in text
+
+    async def test_metrics_that_stop(self, rig: Rig) -> None:
+        """Metrics that were there and are not any more degrade the replica until they return."""
+        engine = await rig.engine()
+        engine.probe = with_metrics(FLAT)
+        gateway = await rig.gateway(health=FAST, load={"interval_s": 0.05})
+        ward = gateway.keeper.ward(replica_of(gateway, engine))
+        assert ward is not None
+        await eventually(lambda: ward.load is not None)
+        engine.probe = unwell(404)
+        reason = await reaches(gateway, engine, State.DEGRADED)
+        engine.probe = with_metrics(FLAT)
+        await reaches(gateway, engine, State.DEGRADED, State.READY)
+
+        assert "its metrics could not be read 3 times" == reason
+
+
+async def test_slow_start(rig: Rig) -> None:
+    """A replica that joins busy ones has a penalty at first, and none in the end."""
+    await rig.engine(answers.hangs)
+    gateway = await rig.gateway(health={"slow_start_s": 0.8})
+    clients = [await rig.client().__aenter__() for _ in range(4)]
+    for client in clients:
+        await client.send(request("POST", CHAT_PATH, ask()))
+    await eventually(lambda: gateway.fleet.inflight_requests == 4)
+    late = await rig.engine()
+    gateway.fleet.add(rig.backend(late))
+    replica = replica_of(gateway, late)
+    at_first = replica.penalty
+
+    load = gateway.fleet.inflight_tokens
+    assert round(0.9 * load) == at_first
+    assert [load, at_first] == gateway.fleet.groups["m"].loads
+    await eventually(lambda: replica.penalty == 0)
+    assert [load, 0] == gateway.fleet.groups["m"].loads
+
+
+async def test_series_of_a_gone_replica_are_dropped(rig: Rig) -> None:
+    """Replicas that come and go for ever do not grow the metrics."""
+    engine = await rig.engine()
+    gateway = await rig.gateway()
+    name = f"127.0.0.1:{engine.port}"
+    before = (await rig.get("/metrics")).body.decode()
+    gateway.fleet.remove(name)
+    after = (await rig.get("/metrics")).body.decode()
+
+    assert f'headrace_replica_state{{replica="{name}",state="ready"}} 1.0' in before
+    assert f'headrace_replica_transitions_total{{replica="{name}",state="ready"}} 1.0' in before
+    assert name not in after
