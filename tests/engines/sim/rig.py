@@ -145,5 +145,5 @@ async def metric(url: str, sample: str) -> float:
 async def until(url: str, sample: str, value: float) -> None:
     """Wait until a metric has a value."""
     async with asyncio.timeout(WAIT_S):
-        while await metric(url, sample) != value:
+        while await metric(url, sample) != value:  # noqa: ASYNC110 - it is asked over HTTP
             await asyncio.sleep(0.005)

@@ -134,7 +134,7 @@ def test_requests_at_the_same_time_are_one_batch() -> None:
 
 
 def test_times_and_counts_are_told() -> None:
-    """The second of two that cannot run together has waited for the first, and the metrics say so."""
+    """Of two that cannot run together the second waits, and the metrics say for how long."""
     bench = Bench(max_num_seqs=1)
     bench.add("a")
     bench.add("b")

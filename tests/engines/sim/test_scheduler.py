@@ -1,6 +1,7 @@
 """The scheduler, without a clock: its limits hold, its cache is exact, and everybody finishes."""
 
-from collections.abc import Iterator, Sequence as Ordered
+from collections.abc import Iterator
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 
 import pytest
