@@ -27,6 +27,7 @@ MESSAGES = "/v1/messages"
 WAIT_S = 10.0  # longest wait for an answer that the engine has given already
 ABORT_S = 2.0  # longest time in which a gateway tells the engine that its client has gone
 RECOVERY_S = 15.0  # longest time in which a gateway finds replicas again
+IDLE_S = 6.0  # pause of a client: servers that hang up after 5 s, as uvicorn does, lose requests
 STEP_S = 0.005
 UNSUPPORTED = {404, 405, 501}
 SHOWN = 300  # characters of evidence
@@ -78,6 +79,7 @@ class Stage:
         self.checks: list[Check] = []
         self.gateway: Gateway | None = None
         self.ready_path = "/health"  # what a load balancer would ask
+        self.idle_s = IDLE_S
         self.spread = False  # whether requests reach all replicas; see ``suite.meet``
         self._plays: dict[bytes, Play] = {}
         self._clients: list[Client] = []

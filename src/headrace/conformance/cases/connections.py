@@ -4,10 +4,9 @@ import asyncio
 
 from headrace.conformance import answers, shapes
 from headrace.conformance.fake import Exchange, Script
-from headrace.conformance.stage import CHAT, Play, Stage, closed, held
+from headrace.conformance.stage import CHAT, Stage, closed, held
 from headrace.conformance.wire import ConnectionGone, request
 
-IDLE_S = 6.0  # servers that close idle clients after 5 s, as uvicorn does, lose requests
 SETTLE_S = 0.1
 
 
@@ -26,13 +25,13 @@ async def _dies_when_reused(stage: Stage) -> None:
     seen = []
     for _ in range(4):
         play = stage.play()
-        play.script = _cut_once(play)
+        play.script = _cut_once()
         seen.append((await stage.post(stage.ask(play))).status)
     told = "4 requests whose reused connection dies before any byte: statuses"
     stage.equal(told, [200] * 4, seen)
 
 
-def _cut_once(play: Play) -> Script:
+def _cut_once() -> Script:
     cut: list[Exchange] = []
 
     async def script(exchange: Exchange) -> None:
@@ -42,7 +41,6 @@ def _cut_once(play: Play) -> Script:
         else:
             await answers.like_vllm(exchange)
 
-    del play
     return script
 
 
@@ -62,13 +60,13 @@ async def _front(stage: Stage) -> None:
     """Two requests on one connection of a client that pauses between them."""
     client = await stage.client()
     first = await client.post(CHAT, stage.ask(stage.play()), stage.headers())
-    await asyncio.sleep(IDLE_S)
+    await asyncio.sleep(stage.idle_s)
     try:
         second = await client.post(CHAT, stage.ask(stage.play()), stage.headers())
         seen = [first.status, second.status]
     except (ConnectionGone, ConnectionError):
         seen = [first.status]
-    told = f"two requests on one client connection, {IDLE_S:g} s apart: statuses"
+    told = f"two requests on one client connection, {stage.idle_s:g} s apart: statuses"
     stage.equal(told, [200, 200], seen)
 
 
