@@ -56,6 +56,14 @@ COMMANDS = {
         "Show the replicas of a running gateway, drain one, or take it back.",
         ("headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"),
     ),
+    "models": Entry(
+        "Pull, list and remove the models on this machine.",
+        (
+            "headrace models pull Qwen/Qwen3-8B",
+            "headrace models list",
+            "headrace models rm Qwen/Qwen3-8B",
+        ),
+    ),
     "config": Entry(
         "Check, show and describe the configuration.",
         ("headrace config check", "headrace config show", "headrace config schema"),
