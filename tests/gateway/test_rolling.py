@@ -1,4 +1,4 @@
-"""A rolling restart as an operator does it, one replica after the other: drain, restart, undrain."""
+"""A rolling restart as operators do it, one replica after the other: drain, restart, undrain."""
 
 import asyncio
 import json
