@@ -230,8 +230,9 @@ class Replayer:
 
     async def stop(self) -> None:
         """Close everything."""
-        self._listener.close()
-        if self._runner is not None:
+        if self._runner is None:
+            self._listener.close()
+        else:
             await self._runner.cleanup()
 
     async def _health(self, _: web.Request) -> web.StreamResponse:
