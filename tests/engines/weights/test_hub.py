@@ -287,3 +287,13 @@ def test_two_at_once(hub: HubServer, tmp_path: Path) -> None:
         entry = Cache(settings).pull(name, origin, origin.listing(), begin)
 
     assert contents(entry) == FILES
+
+
+def test_many_small_files(hub: HubServer, tmp_path: Path) -> None:
+    """Files that arrive at the same moment are all in the manifest."""
+    files = {f"shard-{number}": b"%d" % number for number in range(60)}
+    hub.repos[REPO] = files
+    entry = pull(store(hub, tmp_path, workers=16))
+    (listed,) = Cache(store(hub, tmp_path)).entries()
+
+    assert files == contents(entry) == contents(listed)

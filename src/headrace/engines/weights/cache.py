@@ -5,6 +5,7 @@ import fcntl
 import importlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +152,12 @@ class Cache:
         for partial in partials:
             partial.open()
 
+        writing = threading.Lock()
+
         def arrived(item: Item, verified: bool) -> None:
-            manifest.files[item.path] = Kept(item.size, item.tag, verified)
-            _write(entry)
+            with writing:
+                manifest.files[item.path] = Kept(item.size, item.tag, verified)
+                _write(entry)
 
         advance = begin(Plan(listing.revision, len(listing.items), total, missing))
         pace = Pace(self._store.workers, self._store.part_bytes, verify)
