@@ -213,7 +213,7 @@ async def test_hang() -> None:
 
 async def test_full() -> None:
     """``full``: the cache is used up, the queue grows, and is served when it is over."""
-    async with simulator(faults=[{"kind": "full", "duration_s": 0.3}]) as server:
+    async with simulator(faults=[{"kind": "full", "duration_s": 1}]) as server:
         url = server.urls[0]
         clients = [await Client.to(url) for _ in range(3)]
         for client in clients:
@@ -241,11 +241,11 @@ async def test_stale() -> None:
 
 async def test_start() -> None:
     """``start``: not healthy and not serving for a time, then both by itself."""
-    async with simulator(faults=[{"kind": "start", "duration_s": 0.2}]) as server:
+    async with simulator(faults=[{"kind": "start", "duration_s": 1}]) as server:
         url = server.urls[0]
         early = [(await ask(url, "/health")).status]
         early.append((await ask(url, "/v1/chat/completions", chat())).status)
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(1.01)
         late = [(await ask(url, "/health")).status]
         late.append((await ask(url, "/v1/chat/completions", chat())).status)
 

@@ -30,6 +30,19 @@ async def test_connections_are_kept() -> None:
         await client.close()
 
 
+async def test_many_pipelined_requests() -> None:
+    """Hundreds of requests behind a slow one are answered, in order."""
+    async with simulator() as server:
+        client = await Client.to(server.urls[0])
+        client.send("/v1/chat/completions", chat(max_tokens=20))
+        for _ in range(500):
+            client.send("/version")
+        statuses = [(await client.answer()).status for _ in range(501)]
+        await client.close()
+
+    assert [200] * 501 == statuses
+
+
 async def test_close_is_obeyed() -> None:
     """``Connection: close`` and HTTP/1.0 end the connection behind the answer."""
     head = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"

@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[tuple[Request, bool]] = deque()
         self._reply: Reply | None = None
         self._keep = True
+        self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -163,8 +164,11 @@ class Connection(asyncio.Protocol):
         self._reply = None
         if not self._keep and self._transport is not None:
             self._transport.close()
-        elif self._queue:
-            self._answer(*self._queue.popleft())
+        elif not self._draining:  # else the loop below is under way, further up the stack
+            self._draining = True
+            while self._queue and self._reply is None:
+                self._answer(*self._queue.popleft())
+            self._draining = False
 
     # --- httptools calls these ----------------------------------------------------------------
 
