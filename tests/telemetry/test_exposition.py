@@ -1,5 +1,7 @@
 """exposition.py: only the wanted lines are read, and they are read as the format says."""
 
+import math
+
 import pytest
 
 from headrace.telemetry.exposition import Reader, Sample
@@ -30,7 +32,23 @@ def test_no_lines() -> None:
     assert [] == READER.read(b"<html>a:x</html>")
 
 
-def test_garbage() -> None:
-    """A wanted line that is not of the format is an error, not a number."""
-    with pytest.raises(ValueError, match="float"):
-        READER.read(b"a:x one\n")
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"a:x one", "could not convert"),
+        (b'a:x{l="v"} ', "not enough values"),
+        (b'a:x{l="v"} 1 # {id="1"} 2', "could not convert|Invalid|cannot read"),
+        (b"a:x 1 2 3", "cannot read"),
+        (b"a:x{l=1} 1", "l"),
+    ],
+)
+def test_garbage(line: bytes, why: str) -> None:
+    """A wanted line that cannot be read is an error, not a number."""
+    with pytest.raises(ValueError, match=why):
+        READER.read(line)
+
+
+@pytest.mark.parametrize(("text", "value"), [(b"1 1700000000", 1), (b"+Inf", math.inf)])
+def test_values(text: bytes, value: float) -> None:
+    """A timestamp is passed over; values are what the format allows."""
+    assert [Sample("a:x", {}, value)] == READER.read(b"a:x " + text)

@@ -2,8 +2,8 @@
 Reads the text that an engine's /metrics gives. Which numbers mean what is fleet/load.py's.
 
 The parser is the metrics library's own, which takes 15 to 200 us a line. An engine has a thousand
-lines of which a dozen are wanted, and most of these are as they were the last time: lines are
-chosen before they are parsed, and what was parsed is remembered.
+lines of which a dozen are wanted, and their names and labels are what they were the last time:
+lines are chosen before they are parsed, a series is parsed once, and later only its value is read.
 """
 
 import re
@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-# Lines remembered: a dozen each of some hundred replicas, 1 kB each at most.
-MAX_LINES = 2048
+# Series remembered: a dozen for each model or engine, 1 kB each at most.
+MAX_SERIES = 2048
+# The value that a series is parsed with; no engine writes it by chance.
+MARK = 27182818.28
 
 
 class Sample(NamedTuple):
@@ -38,7 +40,7 @@ class Reader:
             f"{re.escape(prefix)}:(?:{'|'.join(rests)})" for prefix, rests in by_prefix.items()
         )
         self._wanted = re.compile(rb"\n((?:%b)[ {][^\n]*)" % choice.encode())
-        self._parse = lru_cache(MAX_LINES)(_parse)
+        self._series = lru_cache(MAX_SERIES)(_parse)
 
     def read(self, text: bytes) -> list[Sample]:
         """
@@ -48,14 +50,22 @@ class Reader:
             ValueError: a line is not of that format.
 
         """
-        lines = self._wanted.findall(b"\n" + text)
-        return [sample for line in lines for sample in self._parse(line)]
+        return [self._sample(line) for line in self._wanted.findall(b"\n" + text)]
+
+    def _sample(self, line: bytes) -> Sample:
+        end = line.rfind(b"}") + 1 or line.index(b" ")
+        value, *more = line[end:].split()
+        if len(more) > 1:  # more than a timestamp
+            raise ValueError(f"cannot read {line[:200]!r}")
+        name, labels = self._series(line[:end])
+        return Sample(name, labels, float(value))
 
 
-def _parse(line: bytes) -> tuple[Sample, ...]:
-    families = text_string_to_metric_families(line.decode("utf-8", "replace") + "\n")
-    return tuple(
-        Sample(sample.name, sample.labels, sample.value)
-        for family in families
-        for sample in family.samples
+def _parse(series: bytes) -> tuple[str, Mapping[str, str]]:
+    text = f"{series.decode('utf-8', 'replace')} {MARK}\n"
+    (sample,) = (
+        sample for family in text_string_to_metric_families(text) for sample in family.samples
     )
+    if sample.value != MARK:  # an exemplar, whose value is not the series' own
+        raise ValueError(f"cannot read {series[:200]!r}")
+    return sample.name, sample.labels
