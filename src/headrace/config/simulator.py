@@ -34,8 +34,8 @@ class Fault(Section):
     after_tokens: int | None = Field(
         default=None,
         ge=0,
-        description="Tokens sent before it happens (die, reset, freeze, garbage); by default 3,"
-        " and none for reset.",
+        description="Tokens sent before it happens (die, freeze, garbage: 3 by default;"
+        " error, reset: none).",
     )
     factor: float = Field(
         default=10.0, ge=0.01, le=10_000, description="How many times slower an iteration is."

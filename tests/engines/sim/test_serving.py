@@ -24,6 +24,22 @@ async def test_error(stream: bool) -> None:
     assert (503, "InternalServerError") == (found.status, found.json()["error"]["type"])
 
 
+async def test_error_in_the_stream() -> None:
+    """``error`` after two tokens: an error event in place of the third, and a proper end."""
+    found = await with_fault({"kind": "error", "after_tokens": 2}, stream=True)
+
+    assert ("whole", 500) == (found.ended, found.data[-1]["error"]["code"])
+    assert 1 + 2 + 1 == len(found.data)
+    assert found.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_error_of_a_whole_answer_that_was_begun() -> None:
+    """``error`` after two tokens of an answer that is not streamed: the status says it."""
+    found = await with_fault({"kind": "error", "after_tokens": 2, "status": 502})
+
+    assert (502, 502) == (found.status, found.json()["error"]["code"])
+
+
 async def test_limit() -> None:
     """``limit``: 429 with Retry-After."""
     found = await with_fault({"kind": "limit", "retry_after_s": 7})

@@ -112,7 +112,7 @@ def after(fault: Fault) -> int:
     """Tokens that are sent before it happens."""
     if fault.after_tokens is not None:
         return fault.after_tokens
-    return 0 if fault.kind == "reset" else AFTER_TOKENS
+    return 0 if fault.kind in {"error", "reset"} else AFTER_TOKENS
 
 
 def parse(text: str) -> Fault:

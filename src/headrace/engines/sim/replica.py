@@ -127,7 +127,7 @@ class Replica:
             reply.on_gone = self._found
         elif fault.kind == "reset" and after(fault) == 0:
             reply.reset()
-        elif fault.kind == "error":
+        elif fault.kind == "error" and after(fault) == 0:
             raise Refused("Injected failure.", status=fault.status, kind="InternalServerError")
         elif fault.kind == "limit":
             refused = Refused("Injected limit.", status=429, kind="TooManyRequestsError")

@@ -1,6 +1,7 @@
 """One request while it is answered: tokens from the engine to the wire, and faults on the way."""
 
 from headrace.config.simulator import Fault
+from headrace.engines.sim.ask import Refused
 from headrace.engines.sim.engine import Engine, Job
 from headrace.engines.sim.faults import Faults, after
 from headrace.engines.sim.voice import Turn, Voice, encode
@@ -8,7 +9,7 @@ from headrace.engines.sim.wire import EVENTS, JSON, Reply
 
 GARBAGE = b'data: {"id":"chatcmpl-\xff\xfe\x00","choices":[{"delta":{"con\n\n'
 LENGTH_ERROR = 10  # bytes that a wrong content-length promises and that never come
-BREAKS = frozenset({"die", "reset", "freeze"})
+BREAKS = frozenset({"die", "reset", "freeze", "error"})
 
 
 class Serving:
@@ -41,7 +42,7 @@ class Serving:
     def on_token(self, produced: int) -> None:
         """The engine has one more token; 0: it has given up."""
         if produced == 0:
-            self._give_up()
+            self._give_up("The engine went to sleep.", 500)
             return
         last = produced == self._count
         if self._fault is not None and self._spoil(self._fault, produced, last):
@@ -69,17 +70,14 @@ class Serving:
         if self.job is not None:
             self._engine.abort(self.job)
 
-    def _give_up(self) -> None:
+    def _give_up(self, message: str, status: int) -> None:
         """As vLLM does when its engine stops under a request."""
-        error = {
-            "message": "The engine went to sleep.", "type": "InternalServerError", "param": None,
-            "code": 500,
-        }  # fmt: skip
-        body = encode({"error": error})
+        refused = Refused(message, status=status, kind="InternalServerError")
+        body = encode(refused.body())
         if self._reply.opened:
             self._reply.end(b"data: " + body + b"\n\ndata: [DONE]\n\n")
         else:
-            self._reply.whole(500, body)
+            self._reply.whole(status, body)
 
     # --- faults -----------------------------------------------------------------------------------
 
@@ -88,7 +86,7 @@ class Serving:
         if fault.kind in BREAKS:
             if produced <= self._after and not last:
                 return False
-            self._break(fault.kind)
+            self._break(fault)
             return True
         if fault.kind == "length":
             self._misstate(produced, last)
@@ -98,11 +96,13 @@ class Serving:
             return True
         return False
 
-    def _break(self, kind: str) -> None:
+    def _break(self, fault: Fault) -> None:
         self._abort()
-        if kind == "die":
+        if fault.kind == "error":
+            self._give_up("Injected failure.", fault.status)
+        elif fault.kind == "die":
             self._reply.drop()
-        elif kind == "reset":
+        elif fault.kind == "reset":
             self._reply.reset()
         else:
             self._faults.frozen.append(self._reply.freeze())
