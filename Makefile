@@ -4,7 +4,8 @@ UV := uv run --frozen
 WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
-	config-docs build check bench-overhead bench-overhead-quick
+	config-docs build check bench-overhead bench-overhead-quick \
+	conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -64,3 +65,6 @@ bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minute
 
 bench-overhead-quick: ## The harness works: three proxies, half a minute, numbers are not for quoting
 	$(UV) python -m benchmarks.overhead --quick --peers headrace,nginx,asgi
+
+conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
+	$(UV) python -m benchmarks.conformance

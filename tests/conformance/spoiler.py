@@ -41,7 +41,7 @@ class Spoil:
     ``deaf`` says, given what the client sent, that its leaving is not passed on; ``again`` that a
     refusal is tried once more; ``hold`` keeps an answer back until it holds these bytes;
     ``hangs_up`` closes the client's connection after its first answer; ``left`` is called when a
-    client leaves.
+    client leaves before its answer began.
     """
 
     request: Callable[[bytes], bytes] = same
@@ -112,12 +112,13 @@ class Link:
         self._upstream = upstream
         self._sent = b""
         self._repeated = False
+        self._answered = False
 
     async def run(self) -> None:
         back = asyncio.create_task(self._back())
         try:
             await self._forth()
-            if self._spoil.left is not None and not back.done():
+            if self._spoil.left is not None and not self._answered:
                 self._spoil.left()
             if self._spoil.deaf(self._sent):
                 await asyncio.sleep(5)
@@ -139,8 +140,10 @@ class Link:
             while data := await self._upstream[0].read(1 << 18):
                 if self._repeats(data):
                     continue
+                self._answered = True
                 held += self._spoil.response(data)
-                if self._spoil.hold is None or self._spoil.hold in held:
+                whole = b"event-stream" not in held or (self._spoil.hold or b"") in held
+                if whole:
                     self._client[1].write(held)
                     await self._client[1].drain()
                     held = b""

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import uvloop
 
+from headrace.config.schema import Config
 from headrace.conformance import answers, suite
 from headrace.conformance.catalogue import CASES
 from headrace.conformance.fake import Exchange, FakeEngine
 from headrace.conformance.stage import Stage
 from headrace.conformance.verdict import Case, Result, Verdict
 from headrace.conformance.wiring import WIRINGS, Front, Names
-from headrace.config.schema import Config
 from headrace.gateway.app import Gateway
 from tests.conformance.spoiler import Spoil, Spoiler, swap
 
