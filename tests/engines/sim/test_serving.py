@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.sim.rig import Answer, Client, ask, chat, metric, simulator, until
+from tests.engines.sim.rig import HELLO, Answer, Client, ask, chat, metric, simulator, until
 
 each_form = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
@@ -38,6 +38,16 @@ async def test_error_of_a_whole_answer_that_was_begun() -> None:
     found = await with_fault({"kind": "error", "after_tokens": 2, "status": 502})
 
     assert (502, 502) == (found.status, found.json()["error"]["code"])
+
+
+async def test_anthropics_error_in_the_stream() -> None:
+    """In Anthropic's dialect the event is an ``error``, and the last one."""
+    body = {"messages": HELLO, "max_tokens": 9, "ignore_eos": True, "stream": True}
+    async with simulator(faults=[{"kind": "error", "after_tokens": 1}]) as server:
+        found = await ask(server.urls[0], "/v1/messages", body)
+
+    assert ["content_block_delta", "error"] == found.events[-2:]
+    assert "error" == found.data[-1]["type"]
 
 
 async def test_limit() -> None:

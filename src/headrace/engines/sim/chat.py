@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from headrace.engines.sim.voice import FINGERPRINT, Turn, data, encode
+from headrace.engines.sim.ask import Refused
+from headrace.engines.sim.voice import FINGERPRINT, Failure, Turn, data, encode, openai_failure
 
 DONE = b"data: [DONE]\n\n"
 
@@ -87,6 +88,9 @@ class Chat:
         }
         return self._chunks.last(choice)
 
+    def failure(self, refused: Refused) -> Failure:
+        return openai_failure(refused)
+
     def whole(self) -> bytes:
         turn = self._turn
         message: dict[str, Any] = {
@@ -162,6 +166,9 @@ class Completion:
             {**self._choice(self._turn.answer.pieces[-1]), "prompt_token_ids": None,
              "token_ids": None}
         )  # fmt: skip
+
+    def failure(self, refused: Refused) -> Failure:
+        return openai_failure(refused)
 
     def whole(self) -> bytes:
         nothing = dict.fromkeys(

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from headrace.engines.sim.voice import Turn, encode, named
+from headrace.engines.sim.ask import Refused
+from headrace.engines.sim.voice import Failure, Turn, encode, named
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
@@ -44,6 +45,10 @@ class Messages:
             + named("message_delta", ended)
             + named("message_stop", {"type": "message_stop"})
         )
+
+    def failure(self, refused: Refused) -> Failure:
+        error = {"type": "error", "error": {"type": refused.kind, "message": refused.message}}
+        return Failure(encode(error), named("error", error))
 
     def whole(self) -> bytes:
         said = self._turn.text

@@ -3,7 +3,8 @@
 from itertools import count
 from typing import Any
 
-from headrace.engines.sim.voice import Turn, encode, named
+from headrace.engines.sim.ask import Refused
+from headrace.engines.sim.voice import Failure, Turn, encode, named, openai_failure
 
 
 class Responses:
@@ -56,6 +57,9 @@ class Responses:
             self._event(f"response.{self._status}", response=self._response(self._status, [item])),
         ]
         return b"".join(ended)
+
+    def failure(self, refused: Refused) -> Failure:
+        return openai_failure(refused)
 
     def whole(self) -> bytes:
         item = self._output(self._status, self._turn.text)

@@ -4,7 +4,7 @@ from headrace.config.simulator import Fault
 from headrace.engines.sim.ask import Refused
 from headrace.engines.sim.engine import Engine, Job
 from headrace.engines.sim.faults import Faults, after
-from headrace.engines.sim.voice import Turn, Voice, encode
+from headrace.engines.sim.voice import Turn, Voice
 from headrace.engines.sim.wire import EVENTS, JSON, Reply
 
 GARBAGE = b'data: {"id":"chatcmpl-\xff\xfe\x00","choices":[{"delta":{"con\n\n'
@@ -73,11 +73,11 @@ class Serving:
     def _give_up(self, message: str, status: int) -> None:
         """As vLLM does when its engine stops under a request."""
         refused = Refused(message, status=status, kind="InternalServerError")
-        body = encode(refused.body())
+        failure = self._voice.failure(refused)
         if self._reply.opened:
-            self._reply.end(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+            self._reply.end(failure.frames)
         else:
-            self._reply.whole(status, body)
+            self._reply.whole(status, failure.body)
 
     # --- faults -----------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.engines.sim.ask import Answer, Wish
+from headrace.engines.sim.ask import Answer, Refused, Wish
 
 FINGERPRINT = "vllm-0.32.0-sim"
 encode = msgspec.json.encode
@@ -55,6 +55,14 @@ class Turn:
         return "".join(self.answer.pieces)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as a body, and as what ends a stream."""
+
+    body: bytes
+    frames: bytes
+
+
 class Voice(Protocol):
     """A dialect's way to say one answer, in bytes that go into a stream or a whole body."""
 
@@ -69,6 +77,14 @@ class Voice(Protocol):
 
     def whole(self) -> bytes:
         """The answer in one piece."""
+
+    def failure(self, refused: Refused) -> Failure:
+        """An error in its place."""
+
+
+def openai_failure(refused: Refused) -> Failure:
+    """As vLLM's OpenAI endpoints do it."""
+    return Failure(encode(refused.body()), data(refused.body()) + b"data: [DONE]\n\n")
 
 
 def named(name: str, event: dict[str, Any]) -> bytes:
