@@ -1,14 +1,17 @@
 """``headrace serve``: the gateway alone; it starts, says where, and stops."""
 
+import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from headrace.cli.serve import count, parting
-from tests.cli.program import Program, children
+from tests.cli.program import Program, children, gone
+from tests.engines.folders import model
 
 CONFIG = """
 server: {port: 0}
@@ -57,6 +60,60 @@ class TestProgram:
             assert serve.wait() == 2
             assert "headrace up" in serve.err.decode()
             assert serve.err.count(b"\n") == 1
+
+
+LOOKALIKE = Path(__file__).parents[1] / "engines" / "vllmlike.py"
+ENGINES = f"""
+server: {{port: 0}}
+engines:
+  - type: vllm
+    model: qwen
+    serves: [big]
+    vllm: {{command: ["{sys.executable}", "{LOOKALIKE}", serve]}}
+"""
+
+
+@pytest.mark.e2e
+class TestEngines:
+    """Engines that ``serve`` starts itself; a stand-in for vLLM."""
+
+    def test_starts_and_ends_them(self, tmp_path: Path) -> None:
+        """It listens at once, starts them again when they die, and leaves none behind."""
+        model(tmp_path / "qwen")
+        (tmp_path / "headrace.yaml").write_text(ENGINES, encoding="utf-8")
+        with Program(["serve"], tmp_path) as serve:
+            serve.read_until(r"1 model, 0 backends, 1 engine to start")
+            serve.read_until('"event":"engine_ready"')
+            (first,) = children(serve.process.pid)
+            os.kill(first, signal.SIGKILL)
+            serve.read_until(r'"event":"engine_died".*killed by SIGKILL')
+            serve.read_until(r'(?s)"event":"engine_ready".*"event":"engine_ready"')
+            (second,) = children(serve.process.pid)
+            serve.signal(signal.SIGINT)
+
+            assert serve.wait() == 0
+            assert second != first
+            assert gone(second)
+
+    def test_a_crash_loop_of_all_ends_it(self, tmp_path: Path) -> None:
+        """Nothing could answer any more: the cause in one sentence, exit code 2."""
+        model(tmp_path / "qwen")
+        (tmp_path / "qwen" / "dies").touch()
+        (tmp_path / "headrace.yaml").write_text(ENGINES, encoding="utf-8")
+        with Program(["serve"], tmp_path) as serve:
+            assert serve.wait() == 2
+            told = serve.err.decode().splitlines()[-1]
+            assert told == (
+                "headrace: big stopped (exit code 1): ValueError: No available memory for the"
+                " cache blocks; 5 times in 60 s."
+            )
+
+    def test_what_cannot_start_is_told(self, tmp_path: Path) -> None:
+        """Before anything is tried: one sentence for each problem, exit code 2."""
+        (tmp_path / "headrace.yaml").write_text(ENGINES, encoding="utf-8")
+        with Program(["serve"], tmp_path) as serve:
+            assert serve.wait() == 2
+            assert "headrace: engine big: there is no folder qwen." in serve.err.decode()
 
 
 def test_parting_tells_what_is_waited_for() -> None:

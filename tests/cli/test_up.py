@@ -16,7 +16,7 @@ from rich.console import Console
 
 from headrace.cli.banner import DEFAULT_URL, Banner, Facts, chat, curl
 from headrace.cli.chat import DEFAULT_URL as CHAT_URL
-from headrace.cli.up import with_engine
+from headrace.cli.up import embedded, with_engine
 from headrace.config.schema import Backend, Config, Engine, Model
 from headrace.engines import llamacpp
 from headrace.engines.llamacpp import Weights
@@ -59,6 +59,20 @@ class TestDeclaration:
 
         assert found == "big"
         assert config.models == declared
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({}, True),
+        ({"engine": {"enabled": False}}, False),
+        ({"engines": [{"type": "sim", "model": "m"}]}, False),
+        ({"engines": [{"type": "sim", "model": "m"}], "engine": {"model": "x.gguf"}}, True),
+    ],
+)
+def test_when_the_embedded_engine_starts(config: dict[str, object], wanted: bool) -> None:
+    """Engines of the configuration take its place, unless it was given a model."""
+    assert embedded(Config.model_validate(config)) is wanted
 
 
 class TestBanner:
@@ -267,3 +281,57 @@ class TestProgram:
             models = httpx2.get(f"{url}/v1/models", trust_env=False).json()["data"]
 
         assert [model["id"] for model in models] == ["mine"]
+
+
+SIMULATED = """
+server: {port: 0}
+engines:
+  - {type: sim, model: m, sim: {speed: 1000}}
+"""
+
+
+def say(url: str, text: str) -> httpx2.Response:
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
+    return httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=40, trust_env=False)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(120)
+class TestTape:
+    """``--record`` and ``--replay``."""
+
+    def test_record_then_replay(self, tmp_path: Path) -> None:
+        """The same bytes without an engine; what was not recorded is 404."""
+        (tmp_path / "headrace.yaml").write_text(SIMULATED, encoding="utf-8")
+        with Program(["up", "--record", "tape"], tmp_path) as up:
+            url = up.read_until(r"listens on (http://\S+) \(1 model, 0 backends, 1 engine to start")
+            recorded = say(url, "hi")
+            up.read_until('"event":"recorded"')
+            up.signal(signal.SIGINT)
+            assert up.wait() == 0
+        with Program(["up", "--replay", "tape"], tmp_path) as up:
+            url = up.read_until(r"listens on (http://\S+) \(1 model, 1 backend\)")
+            replayed, missed = say(url, "hi"), say(url, "ho")
+            started = children(up.process.pid)
+            up.signal(signal.SIGINT)
+
+            assert up.wait() == 0
+
+        assert recorded.status_code == 200
+        assert replayed.content == recorded.content
+        assert (missed.status_code, missed.json()["error"]["code"]) == (404, "recording_not_found")
+        assert started == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--record", "a", "--replay", "b"], "Either --record or --replay"),
+            (["--replay", "no"], "There is no folder no of recordings"),
+        ],
+    )
+    def test_mistakes(self, tmp_path: Path, arguments: list[str], told: str) -> None:
+        """One sentence, exit code 2."""
+        with Program(["up", *arguments], tmp_path) as up:
+            assert up.wait() == 2
+            assert up.err.decode().startswith(f"headrace: {told}")
+            assert up.err.count(b"\n") == 1
