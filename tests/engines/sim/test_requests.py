@@ -77,6 +77,7 @@ def test_odd_content_is_kept() -> None:
         ({"stop": ["x"] * 17}, "stop"),
         ({"response_format": "json"}, "body.response_format"),
         ({"min_tokens": -1}, "min_tokens"),
+        ({"logprobs": True}, "logprobs"),
         ({"messages": ["Hi"]}, "body.messages"),
     ],
 )

@@ -131,6 +131,8 @@ def _wish(body: Body, prompt: list[str], **given: Any) -> Wish:
         )
     if number(body, "n") not in {None, 1}:
         raise Refused(f"The simulator gives one answer per request, n={body['n']} asked for.", "n")
+    if body.get("logprobs"):
+        raise Refused("The simulator knows no log probabilities.", "logprobs")
     call, said = given.pop("call", None), given.pop("said", None)
     options = _mapping(body.get("stream_options") or {}, "stream_options")
     name = given.get("max_tokens_name", "max_tokens")
