@@ -92,12 +92,13 @@ def pull(
             metavar="PATTERN", show_default="none", help="Leave out such files; repeatable."
         ),
     ] = None,
-    verify: Annotated[
+    no_verify: Annotated[
         bool,
         typer.Option(
-            help="Compare hashes. Buckets that are encrypted with KMS keys have none to compare."
+            "--no-verify",
+            help="Compare no hashes: buckets that are encrypted with KMS keys have none.",
         ),
-    ] = True,
+    ] = False,
     config: File = None,
 ) -> None:
     """
@@ -112,7 +113,7 @@ def pull(
             raise StartError(f"No file of {model} is left by --include and --exclude.")
         with _progress() as progress:
             begin = partial(_begin, progress, name.model)
-            entry = Cache(store).pull(name, origin, listing, begin, verify=verify)
+            entry = Cache(store).pull(name, origin, listing, begin, verify=not no_verify)
     typer.echo(_summary(entry))
 
 

@@ -33,7 +33,8 @@ class Replicas:
         self.done: list[str] = []
         self.now: dict[str, Backend] = {}
 
-    def add(self, backend: Backend) -> None:
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
+        assert trusted is False  # what was discovered is probed first
         self.done.append(f"+{backend.name}")
         self.now[backend.name] = backend
 

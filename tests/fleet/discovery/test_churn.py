@@ -35,7 +35,10 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 async def talks(exchange: Exchange) -> None:
-    """A stream that lasts long enough to see several changes."""
+    """A stream that lasts long enough to see several changes; the warm-up is no stream."""
+    if not exchange.json().get("stream"):
+        await answers.like_vllm(exchange)
+        return
     await exchange.start_stream()
     for frame in FRAMES:
         await exchange.events(frame)

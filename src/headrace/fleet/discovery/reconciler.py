@@ -10,7 +10,7 @@ from headrace.fleet.discovery.source import Found, Log
 class Replicas(Protocol):
     """The part of the fleet that discovery may touch."""
 
-    def add(self, backend: Backend) -> None: ...
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None: ...
 
     def remove(self, name: str) -> None: ...
 
@@ -48,7 +48,8 @@ class Reconciler:
                 continue
             self._applied[name] = each
             try:
-                self._fleet.add(each.backend)
+                # That it is listed does not say that it can answer: it is probed and warmed first.
+                self._fleet.add(each.backend, trusted=False)
             except (OSError, ValueError) as error:  # its key or certificates cannot be read
                 reason = f"it cannot be added ({error})"
                 self._log.event("replica_skipped", replica=name, source=source_of_it, reason=reason)
