@@ -111,6 +111,19 @@ def test_late_timers_do_not_add_up() -> None:
     assert 1.002 == pytest.approx(bench.said[-1][0], abs=0.0021)
 
 
+def test_nothing_is_answered_before_it_came() -> None:
+    """A request that comes while the timers are late is computed after it has come."""
+    bench = Bench()
+    bench.clock.lag_s = LATE_S * 0.9
+    bench.add("a", answer=100)
+    bench.clock.run(100.5)
+    late = bench.add("b", answer=1)
+    bench.clock.run()
+
+    assert STEP_S == pytest.approx(late.first - late.arrived)
+    assert late.admitted == late.arrived
+
+
 def test_a_long_pause_is_lost() -> None:
     """A process that stood still for a second does not catch up with a burst."""
     bench = Bench()

@@ -156,8 +156,10 @@ class Engine:
         iteration = self.scheduler.plan()
         if iteration is None:
             return
-        for sequence in iteration.admitted:
-            job = self._jobs[sequence]
+        admitted = [self._jobs[sequence] for sequence in iteration.admitted]
+        # A late timer may see requests that came after the moment it was for.
+        now = max([now, *(job.arrived for job in admitted)])
+        for job in admitted:
             job.admitted = job.admitted or now
         end = now + iteration.ms * self._troubles.slowness() / 1000 / self._speed
 
