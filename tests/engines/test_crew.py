@@ -30,8 +30,9 @@ class House:
         self.events: list[dict[str, Any]] = []
         self._news = asyncio.Event()
 
-    def add(self, backend: Backend) -> None:
-        """Like a fleet."""
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
+        """Like a fleet; an engine is not to be trusted before its first token."""
+        assert trusted is False
         self.backends[backend.name] = backend
 
     def remove(self, name: str, reason: str) -> None:

@@ -162,9 +162,7 @@ def test_one_core_is_left_to_the_gateway() -> None:
 async def engine() -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a running engine with the default model."""
     urls: list[str] = []
-    argv = llamacpp.command(
-        llamacpp.weights(None), "smol", LlamaCpp(context_length=2048, slots=2)
-    )
+    argv = llamacpp.command(llamacpp.weights(None), "smol", LlamaCpp(context_length=2048, slots=2))
     supervisor = Supervisor(
         Launch("llama.cpp", argv, explain=llamacpp.explain),
         lambda change: urls.append(change.url) if change.state is State.READY else None,

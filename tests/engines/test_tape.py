@@ -210,6 +210,24 @@ async def test_no_secret_is_kept(
     assert [word for word in (KEY, "client-key", "client-token") if word in text] == []
 
 
+async def test_the_fleets_own_questions_are_not_kept(
+    start: Start, upstream: Backend, engine: Engine, tmp_path: Path
+) -> None:
+    """A warm-up is no question of an application."""
+    recorder = Recorder(tmp_path)
+    await start(recorder, [])
+    front = recorder.front(upstream)
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        for agent in ("headrace", "somebody else"):
+            body = {**CHAT, "seed": len(agent)}
+            headers = {"user-agent": agent}
+            await client.post(f"{front.url}/v1/chat/completions", json=body, headers=headers)
+
+    (text,) = await files(tmp_path, 1)
+    assert len(engine.asked) == 2
+    assert f"seed: {len('somebody else')}" in text
+
+
 @pytest.mark.parametrize(("status", "kept"), [(400, 1), (401, 0), (429, 0), (500, 0)])
 async def test_which_errors_are_kept(
     status: int, kept: int, start: Start, upstream: Backend, engine: Engine, tmp_path: Path
@@ -296,7 +314,7 @@ async def test_an_engine_that_comes_later_is_recorded_too(
     class Roster:
         """Remembers."""
 
-        def add(self, backend: Backend) -> None:
+        def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
             """Like a fleet."""
             added.append(backend)
 

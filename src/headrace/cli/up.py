@@ -102,6 +102,7 @@ def replaying(config: Config, replayer: Replayer) -> Serving:
         "backends": (replayer.backend,),
         "engines": (),
         "discovery": (),
+        "health": config.health.model_copy(update={"trust_static": True}),  # nothing to warm up
     }
     return Serving(config.model_copy(update=update), replayer)
 
@@ -118,10 +119,7 @@ def _for_people(loaded: Loaded, *, interactive: bool) -> Config:
 def with_engine(config: Config, weights: Weights) -> tuple[Config, str]:
     """The configuration in which the engine's model is declared, and the model's name in it."""
     name = config.engine.name or weights.name
-    declared = config.models or tuple(
-        Model(name=served)
-        for served in dict.fromkeys(s for backend in config.backends for s in backend.serves)
-    )
+    declared = config.models or tuple(Model(name=served) for served in config.served)
     for model in declared:
         if name in {model.name, *model.aliases}:
             return config.model_copy(update={"models": declared}), model.name
@@ -189,7 +187,8 @@ class Running(Serving):
             self._roster.remove(self._replica, change.reason)
         if self._ready:
             self._banner.change(change)
-        if change.state is State.FAILED and not (self._config.backends or self._config.engines):
+        others = self._config.backends or self._config.engines or self._config.discovery
+        if change.state is State.FAILED and not others:
             self._reason = change.reason
             self._broken.set()
 

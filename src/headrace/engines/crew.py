@@ -148,7 +148,8 @@ class Crew:
             self._log.event("engine_starting", engine=name, type=post.engine.type)
         elif change.state is State.READY:
             self._log.event("engine_ready", engine=name, url=change.url, seconds=change.seconds)
-            self._roster.add(_backend(post, change.url))
+            # Not trusted: the fleet lets it answer a first token before a user waits for one.
+            self._roster.add(_backend(post, change.url), trusted=False)
         elif change.state is State.DIED:
             self._roster.remove(name, change.reason)
             self._log.event(

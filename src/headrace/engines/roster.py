@@ -9,7 +9,7 @@ from headrace.config.schema import Backend
 class Roster(Protocol):
     """Who must know which engines can be sent requests: the fleet."""
 
-    def add(self, backend: Backend) -> None: ...
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None: ...
 
     def remove(self, name: str, reason: str) -> None: ...
 
@@ -37,9 +37,9 @@ class Fronted:
     roster: Roster
     tape: Tape
 
-    def add(self, backend: Backend) -> None:
+    def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
         """Add what stands before the backend."""
-        self.roster.add(self.tape.front(backend))
+        self.roster.add(self.tape.front(backend), trusted=trusted)
 
     def remove(self, name: str, reason: str) -> None:
         """Names are the backends' own."""
