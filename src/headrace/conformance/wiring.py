@@ -121,7 +121,9 @@ def _nginx(front: Front) -> str:
 worker_shutdown_timeout {DRAIN_S}s;
 events {{ worker_connections 1024; }}
 http {{
-  map $http_x_request_id $id {{ "~^[A-Za-z0-9._-]+$" $http_x_request_id; default $request_id; }}
+  map $http_x_request_id $id {{
+    "~^[A-Za-z0-9._-]{{1,128}}$" $http_x_request_id; default $request_id;
+  }}
   access_log off; client_max_body_size {BODY_MIB}m;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
@@ -301,7 +303,14 @@ WIRINGS = {
             program="nginx",
             file="nginx.conf",
             text=_nginx,
-            argv=lambda _front, file: ["-p", os.path.dirname(file), "-e", "stderr", "-c", file],  # noqa: PTH120
+            argv=lambda _front, file: [
+                "-p",
+                os.path.dirname(file) or ".",
+                "-e",
+                "stderr",
+                "-c",
+                file,
+            ],  # noqa: PTH120
             stop="QUIT",  # its word for stopping in order; SIGTERM is its quick end
         ),
     )
