@@ -11,6 +11,7 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 MODEL = "conformance"
 ALIAS = "conformance-alias"
@@ -305,12 +306,12 @@ WIRINGS = {
             text=_nginx,
             argv=lambda _front, file: [
                 "-p",
-                os.path.dirname(file) or ".",
+                str(Path(file).parent),
                 "-e",
                 "stderr",
                 "-c",
                 file,
-            ],  # noqa: PTH120
+            ],
             stop="QUIT",  # its word for stopping in order; SIGTERM is its quick end
         ),
     )
