@@ -72,10 +72,7 @@ def with_engines(config: Config) -> Config:
     """The configuration in which the models of its engines are declared, too."""
     if not config.engines:
         return config
-    known = list(config.models) or [
-        Model(name=served)
-        for served in dict.fromkeys(s for backend in config.backends for s in backend.serves)
-    ]
+    known = list(config.models) or [Model(name=served) for served in config.served]
     names = {name for model in known for name in (model.name, *model.aliases)}
     known += [model for model in models(config.engines) if model.name not in names]
     return config.model_copy(update={"models": tuple(known)})
@@ -104,6 +101,8 @@ class Serving:
         await self._listen()
         models = len(self._gateway.fleet.groups)
         parts = [count(models, "model"), count(len(self._config.backends), "backend")]
+        if self._config.discovery:
+            parts.append(count(len(self._config.discovery), "source"))
         if self._config.engines:
             engines = sum(engine.replicas for engine in self._config.engines)
             parts.append(f"{count(engines, 'engine')} to start")

@@ -331,6 +331,13 @@ class Config(Section):
                 refused.append(_refusal(message, "engines", index))
         return self._unless(refused)
 
+    @property
+    def served(self) -> tuple[str, ...]:
+        """What backends and sources of others serve: the catalogue when none is declared."""
+        named = [entry.serves for entry in self.backends]
+        named += [entry.serves for entry in self.discovery]
+        return tuple(dict.fromkeys(name for serves in named for name in serves))
+
     def _unless(self, refused: list[InitErrorDetails]) -> Self:
         if refused:
             raise ValidationError.from_exception_data("Config", refused)

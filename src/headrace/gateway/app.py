@@ -53,7 +53,7 @@ class Gateway:
         self.config = config
         self.limits = config.server
         self.budget = Budget(config.server.max_inflight_bytes)
-        self.catalogue = Catalogue(config.models or _served(config))
+        self.catalogue = Catalogue(config.models or [Model(name=name) for name in config.served])
         self.fleet = Fleet(
             [model.name for model in self.catalogue.models],
             config.timeouts.connect_s,
@@ -277,14 +277,6 @@ class Gateway:
         if given is not None and _SAFE_ID.fullmatch(given):
             return given.decode("ascii")
         return f"{self._id_prefix}{next(self._ids):08x}"
-
-
-def _served(config: Config) -> list[Model]:
-    """The catalogue when none is declared: what the backends and the sources of others serve."""
-    served = [entry.serves for entry in config.backends]
-    served += [entry.serves for entry in config.discovery]
-    names = {name: None for serves in served for name in serves}
-    return [Model(name=name) for name in names]
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -29,6 +29,7 @@ def watches(config: Config, models: Sequence[str], fleet: Replicas, log: Log) ->
 
     """
     reserved = [backend.name for backend in config.backends]
+    reserved += [name for engine in config.engines for name in engine.replica_names]
     sources = [(section.label, build(section, models, log)) for section in config.discovery]
     return Watches(sources, Reconciler(fleet, log, models, reserved), log)
 
