@@ -102,6 +102,7 @@ def replaying(config: Config, replayer: Replayer) -> Serving:
         "backends": (replayer.backend,),
         "engines": (),
         "discovery": (),
+        "health": config.health.model_copy(update={"trust_static": True}),  # nothing to warm up
     }
     return Serving(config.model_copy(update=update), replayer)
 
