@@ -57,6 +57,7 @@ class Gateway:
         self.fleet = Fleet(
             [model.name for model in self.catalogue.models],
             config.timeouts.connect_s,
+            hold=config.hold,
             trust=config.health.trust_static,
         )
         self.records: deque[Record] = deque(maxlen=RECORDS)
@@ -260,6 +261,11 @@ class Gateway:
                 tokens,
             ),
             "headrace_model_replicas": ("Replicas that serve a model.", "model", groups),
+            "headrace_held_requests": (
+                "Requests that wait for a model's first replica.",
+                "model",
+                {model: float(group.hold.requests) for model, group in self.fleet.groups.items()},
+            ),
             "headrace_client_connections": (
                 "Open client connections.",
                 "",
