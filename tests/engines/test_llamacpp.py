@@ -158,6 +158,50 @@ def test_one_core_is_left_to_the_gateway() -> None:
     assert llamacpp.default_threads() == max(1, cores - 1)
 
 
+def test_settings_reach_the_command_line() -> None:
+    """Each setting has its option; embeddings, sight and a GPU only where they are asked for."""
+    weights = llamacpp.weights(None)
+    full = LlamaCpp(
+        gpu_layers=9, mmproj=weights.path, embeddings=True, pooling="mean", slots=2, threads=3
+    )
+
+    plain = llamacpp.command(weights, "m", LlamaCpp())
+    argv = llamacpp.command(weights, "m", full)
+
+    assert {"--gpu-layers", "--mmproj", "--embeddings", "--pooling"}.isdisjoint(plain)
+    assert argv[-7:] == (
+        "--mmproj", str(weights.path), "--gpu-layers", "9", "--embeddings", "--pooling", "mean",
+    )  # fmt: skip
+    assert argv[argv.index("--slots") : argv.index("--slots") + 4] == (
+        "--slots",
+        "2",
+        "--threads",
+        "3",
+    )
+
+
+@pytest.mark.e2e
+async def test_embeddings() -> None:
+    """It answers them, for inputs as long as a slot's context, and chats, too."""
+    urls: list[str] = []
+    settings = LlamaCpp(context_length=1024, slots=2, embeddings=True, pooling="mean")
+    supervisor = Supervisor(
+        Launch("llama.cpp", llamacpp.command(llamacpp.weights(None), "smol", settings)),
+        lambda change: urls.append(change.url) if change.state is State.READY else None,
+    )
+    await supervisor.start()
+    try:
+        async with httpx2.AsyncClient(base_url=urls[0], timeout=50, trust_env=False) as client:
+            vectors = await post(client, "/v1/embeddings", input=["a", "river " * 1000])
+            chat = [{"role": "user", "content": "Hi"}]
+            words = await post(client, "/v1/chat/completions", messages=chat, max_tokens=2)
+    finally:
+        await supervisor.stop()
+
+    assert [len(entry["embedding"]) for entry in vectors.json()["data"]] == [576, 576]
+    assert words.status_code == 200
+
+
 @pytest.fixture
 async def engine() -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a running engine with the default model."""
