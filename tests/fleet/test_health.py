@@ -262,14 +262,15 @@ class TestStuck:
         """Found because its streams are silent while those of its peer go on."""
         stuck = await rig.engine(answers.hangs)
         well = await rig.engine()
-        gateway = await rig.gateway(health={"stuck_s": 0.5})
+        gateway = await rig.gateway(health={"stuck_s": 0.5}, retries={"budget": 1})
         waiting = [asyncio.create_task(rig.post(streamed())) for _ in range(2)]
         await stuck.exchange()
-        while replica_of(gateway, stuck).state is State.READY:
-            await rig.post(streamed())
+        while replica_of(gateway, stuck).state is State.READY and len(waiting) < 200:
+            waiting.append(asyncio.create_task(rig.post(streamed())))
+            await asyncio.sleep(0.05)
         seen = await gather(*waiting)
 
-        assert [200, 200] == [answer.status for answer in seen]
+        assert {200} == {answer.status for answer in seen}
         assert "streams without a byte" in replica_of(gateway, stuck).reason
         assert State.READY is replica_of(gateway, well).state
 

@@ -102,7 +102,7 @@ async def test_the_log_tells_the_life(rig: Rig, tmp_path: Path) -> None:
         "gateway_draining",
         "gateway_stopped",
     ] == [line["event"] for line in lines]
-    assert (started.url, "completed") == (lines[0]["url"], lines[1]["outcome"])
+    assert (started.url, "completed") == (lines[2]["url"], lines[3]["outcome"])
 
 
 async def test_old_records_are_forgotten(rig: Rig) -> None:

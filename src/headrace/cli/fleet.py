@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli.app import examples
 from headrace.errors import StartError
 
 DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it by default
@@ -50,7 +51,13 @@ Token = Annotated[
 ]
 Name = Annotated[str, typer.Argument(metavar="REPLICA", help="The replica's name.")]
 
-fleet = typer.Typer(add_completion=False, invoke_without_command=True)
+fleet = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    epilog=examples(
+        "headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"
+    ),
+)
 
 
 @fleet.callback()
@@ -74,7 +81,7 @@ def show(
         Console().print(table(ctx.obj.get("/admin/fleet"), datetime.now(UTC)))
 
 
-@fleet.command()
+@fleet.command(epilog=examples("headrace fleet drain gpu-1 --deadline 120"))
 def drain(
     ctx: typer.Context,
     replica: Name,
@@ -102,7 +109,7 @@ def drain(
     typer.echo(_sentence(seen))
 
 
-@fleet.command()
+@fleet.command(epilog=examples("headrace fleet undrain gpu-1"))
 def undrain(ctx: typer.Context, replica: Name) -> None:
     """Take a drained replica back; it gets requests when it is healthy and warm."""
     typer.echo(_sentence(ctx.obj.post(f"/admin/fleet/{quote(replica, safe='')}/undrain", {})))
@@ -113,8 +120,7 @@ class Admin:
 
     def __init__(self, url: str, token: str | None) -> None:
         self._url = url
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx2.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Any:
         """
@@ -132,7 +138,10 @@ class Admin:
 
     def _ask(self, method: str, path: str, body: dict[str, object] | None) -> Any:
         try:
-            answer = self._client.request(method, self._url.rstrip("/") + path, json=body)
+            with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+                answer = client.request(
+                    method, self._url.rstrip("/") + path, json=body, headers=self._headers
+                )
             decoded = answer.json()
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise StartError(
