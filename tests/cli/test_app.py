@@ -1,12 +1,12 @@
 """The command line as a whole: help, version, errors and exit codes."""
 
+import contextlib
 import importlib
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,8 @@ def test_interrupt(tmp_path: Path) -> None:
     ):  # opens when the command has begun to read
         while process.poll() is None:  # a signal between its open and its read waits for the next
             process.send_signal(signal.SIGINT)
-            time.sleep(0.1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
         error = process.stderr.read() if process.stderr is not None else None
 
     assert (130, b"") == (process.returncode, error)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import pytest
 import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -181,7 +182,8 @@ def living(*kinds: type) -> Counter[str]:
     return Counter(type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds))
 
 
-@settings(max_examples=15, deadline=None)
+@pytest.mark.timeout(240)
+@settings(max_examples=10, deadline=None)
 @given(actions)
 @example([Turn("die", 0), Turn("die", 1), Visit(), Visit("hangs", "at once"), Turn("live", 1)])
 @example([Visit("dries up", "stays"), Pause(30), Turn("part", 0), Turn("part", 1), Turn("join", 0)])
@@ -206,6 +208,7 @@ def test_after_any_storm_nothing_is_left(actions: list[Action]) -> None:
     assert Counter() == living(*BRIEF, Client, Connection)
 
 
+@pytest.mark.timeout(240)
 def test_memory_is_flat() -> None:
     """Storm after storm as much is left, and none of our objects waits for the collector."""
 
@@ -227,7 +230,8 @@ def test_memory_is_flat() -> None:
                 gc.collect()  # the test's own engines leave cycles
                 sizes.append(sys.getallocatedblocks())
             # In seven storms of some hundred requests; one block each would be more than 600.
-            assert sizes[-1] - sizes[6] < 400, sizes
+            if sys.gettrace() is None:  # who measures coverage remembers more and more lines
+                assert sizes[-1] - sizes[6] < 400, sizes
 
     gc.collect()
     gc.disable()
