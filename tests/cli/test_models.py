@@ -22,7 +22,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
-        server.repos[REPO] = {"config.json": b"{}", "model.gguf": bytes(5000), "README.md": b"#"}
+        server.repos[REPO] = {"config.json": b"{}", "model.gguf": b"x" * 5000, "README.md": b"#"}
         yield server
 
 

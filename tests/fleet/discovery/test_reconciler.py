@@ -2,6 +2,7 @@
 
 import random
 
+from headrace.config.schema import Backend
 from headrace.fleet.discovery.reconciler import Reconciler
 from tests.fleet.discovery.recorder import Log, Replicas, found
 
@@ -88,3 +89,25 @@ def test_any_history_ends_where_the_sources_are() -> None:
         it.update(order, f"s{order}", [found(name) for name in known[order]])
 
         assert {name for names in known.values() for name in names} == set(fleet.now)
+
+
+def test_a_replica_that_cannot_be_added() -> None:
+    """Certificates that cannot be read cost that replica only, and the log says which."""
+
+    class Strict(Replicas):
+        def add(self, backend: Backend, *, trusted: bool | None = None) -> None:
+            if backend.name == "bad":
+                raise FileNotFoundError(2, "No such file or directory")
+            super().add(backend, trusted=trusted)
+
+        def remove(self, name: str) -> None:
+            self.done.append(f"-{name}")
+
+    fleet, log = Strict(), Log()
+    it = Reconciler(fleet, log, ["m"], [])
+    it.update(0, "s", [found("bad"), found("good")])
+    it.update(0, "s", [found("bad"), found("good")])
+
+    assert ["+good"] == fleet.done
+    assert ["replica_skipped", "replica_found"] == log.names()
+    assert "it cannot be added" in str(log.events[0][1]["reason"])
