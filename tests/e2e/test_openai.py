@@ -116,7 +116,7 @@ class TestChat:
         assert [c.finish_reason for c in choices if c.finish_reason] == ["stop"]
         assert all(chunk.usage is None and chunk.choices for chunk in chunks)
         record = gateway.record(request_id)
-        assert record["tokens_out"] == len(pieces) + 1  # the engine's own count, taken out
+        assert record["tokens_out"] == len(pieces) + 1, record  # the engine's own count, taken out
         assert "estimated" not in record
         assert record["ttft_ms"] <= record["total_ms"]
 

@@ -43,6 +43,7 @@ PERSON = {
 # Starts loading the real model, tells the engine's process at once, and goes on.
 LOADER = """
 import asyncio, sys
+from headrace.config.engines import LlamaCpp
 from headrace.engines import llamacpp
 from headrace.engines.child import Launch
 from headrace.engines.supervisor import Supervisor
@@ -283,6 +284,7 @@ class TestEngine:
             "/v1/chat/completions",
             messages=[{"role": "user", "content": "Count."}],
             max_tokens=4,
+            temperature=0,  # else it may end sooner
             stream=True,
             stream_options={"include_usage": True},
         )

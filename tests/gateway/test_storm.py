@@ -231,7 +231,7 @@ def test_memory_is_flat() -> None:
                 sizes.append(sys.getallocatedblocks())
             # In seven storms of some hundred requests; one block each would be more than 600.
             if sys.gettrace() is None:  # who measures coverage remembers more and more lines
-                assert sizes[-1] - sizes[6] < 400, sizes
+                assert sizes[-1] - sizes[6] < 600, sizes
 
     gc.collect()
     gc.disable()

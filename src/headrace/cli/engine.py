@@ -19,7 +19,7 @@ ROW = "{:<13} {:>8} {:>14} {:>10} {:>5}  {}"
 engine = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    epilog=examples("headrace engine sim", "headrace engine presets"),
+    epilog=examples("headrace engine sim --replicas 8", "headrace engine presets"),
     help="Run an engine by itself.",
 )
 

@@ -114,9 +114,7 @@ class LlamaCpp(Section):
     mmproj: Path | None = Field(
         default=None, description="The GGUF file that lets the model see; comes with the model."
     )
-    embeddings: bool = Field(
-        default=False, description="Whether it answers /v1/embeddings, too."
-    )
+    embeddings: bool = Field(default=False, description="Whether it answers /v1/embeddings, too.")
     pooling: Literal["mean", "cls", "last"] | None = Field(
         default=None, description="How embeddings are made of tokens; by default as the model says."
     )
