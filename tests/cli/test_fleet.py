@@ -170,7 +170,7 @@ def test_table() -> None:
         "state": "ejected",
         "since": "2026-01-01T11:58:00Z",
         "inflight_requests": 7,
-        "load": {"running": 3.0, "waiting": 12.0, "kv_usage": 0.87},
+        "load": {"running": 3.0, "waiting": 12.0, "kv_usage": 0.87, "age_s": 1.26},
         "reason": "stuck",
     }
     console = Console(width=120, color_system=None)
@@ -178,10 +178,10 @@ def test_table() -> None:
         console.print(table({"replicas": [replica, replica | {"load": None}]}, now))
 
     head, first, second = shown.get().splitlines()
-    columns = ["replica", "state", "for", "requests", "running", "waiting", "kv", "why"]
+    columns = ["replica", "state", "for", "requests", "running", "waiting", "kv", "read", "why"]
     assert columns == head.split()
-    assert ["gpu-[2J1", "ejected", "2m", "7", "3", "12", "87%", "stuck"] == first.split()
-    assert ["-", "-", "-"] == second.split()[4:7]
+    assert ["gpu-[2J1", "ejected", "2m", "7", "3", "12", "87%", "1.3s", "ago", "stuck"] == first.split()
+    assert ["-", "-", "-", "-"] == second.split()[4:8]
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,10 @@ class Admin:
 
 def table(seen: Any, now: datetime) -> Table:
     """The fleet for people."""
-    columns = ("replica", "state", "for", "requests", "running", "waiting", "kv", "why")
+    columns = ("replica", "state", "for", "requests", "running", "waiting", "kv", "read", "why")
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        numeric = column in {"for", "requests", "running", "waiting", "kv"}
+        numeric = column in {"for", "requests", "running", "waiting", "kv", "read"}
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for each in seen["replicas"]:
         state, load = each["state"], each["load"]
@@ -175,6 +175,7 @@ def table(seen: Any, now: datetime) -> Table:
             f"{load['running']:g}" if load else "-",
             f"{load['waiting']:g}" if load else "-",
             f"{load['kv_usage']:.0%}" if load else "-",
+            f"{load['age_s']:.1f}s ago" if load else "-",
             _safe(each["reason"]),
         )
     return shown
