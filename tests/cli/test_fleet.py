@@ -180,7 +180,8 @@ def test_table() -> None:
     head, first, second = shown.get().splitlines()
     columns = ["replica", "state", "for", "requests", "running", "waiting", "kv", "read", "why"]
     assert columns == head.split()
-    assert ["gpu-[2J1", "ejected", "2m", "7", "3", "12", "87%", "1.3s", "ago", "stuck"] == first.split()
+    cells = ["gpu-[2J1", "ejected", "2m", "7", "3", "12", "87%", "1.3s", "ago", "stuck"]
+    assert cells == first.split()
     assert ["-", "-", "-", "-"] == second.split()[4:8]
 
 
