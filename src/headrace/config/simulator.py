@@ -69,7 +69,8 @@ class Simulator(Section):
     model: str = Field(default="sim", min_length=1, description="Name of the model it serves.")
     preset: str = Field(
         default="l4-8b",
-        description="The GPU and model class whose time it takes; see `headrace engine presets`.",
+        description="The GPU and model class whose time it takes, see `headrace engine presets`;"
+        " or a file that `headrace engine calibrate` wrote.",
     )
     speed: float = Field(
         default=1.0, gt=0, le=10_000, description="How many times faster than real its time is."
@@ -88,7 +89,20 @@ class Simulator(Section):
     kv_tokens: int | None = Field(
         default=None, ge=16, description="Tokens the KV cache holds; by default the preset's."
     )
-    block_size: int = Field(default=16, ge=1, le=1024, description="Tokens in a KV cache block.")
+    max_num_queued_reqs: int | None = Field(
+        default=None, ge=0, description="Unfinished requests at most, others get 503; as vLLM's."
+    )
+    max_num_queued_tokens: int | None = Field(
+        default=None,
+        ge=0,
+        description="Prompt tokens before their first answer token at most, others get 503.",
+    )
+    block_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Tokens in a KV cache block; by default the preset's, 16 for GPUs.",
+    )
     enable_prefix_caching: bool = Field(
         default=True, description="Whether prompts that begin alike share blocks."
     )

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import cast
 
@@ -60,11 +61,12 @@ class Troubles:
 class Bench:
     """An engine and what it said: (seconds since the start, request, token)."""
 
-    def __init__(self, speed: float = 1.0, **given: int) -> None:
+    def __init__(self, speed: float = 1.0, request_ms: float = 0.0, **given: int) -> None:
         self.clock, self.troubles = Timeline(), Troubles()
         self.tally = Tally("m", 1000)
-        bounds = limits(PRESET, **given)
-        self.engine = Engine(PRESET, bounds, self.clock, self.troubles, self.tally, speed)
+        preset = replace(PRESET, request_ms=request_ms)
+        bounds = limits(preset, **given)
+        self.engine = Engine(preset, bounds, self.clock, self.troubles, self.tally, speed)
         self.said: list[tuple[float, str, int]] = []
 
     def add(self, name: str, prompt: int = 20, answer: int = 3) -> Job:
@@ -99,6 +101,27 @@ def test_speed_divides_time() -> None:
     bench.clock.run()
 
     assert [0.001, 0.002, 0.003] == [at for at, _, _ in bench.said]
+
+
+def test_the_way_to_the_engine_takes_time() -> None:
+    """A request is computed after its way through the API server, which is no time in the queue."""
+    bench = Bench(request_ms=7)
+    bench.add("a")
+    bench.clock.run()
+
+    assert [0.017, 0.027, 0.037] == [at for at, _, _ in bench.said]
+    assert pytest.approx(0.017) == bench.value("time_to_first_token_seconds")[1]
+    assert pytest.approx(0) == bench.value("request_queue_time_seconds")[1]
+
+
+def test_who_leaves_on_the_way_is_never_computed() -> None:
+    """An abort before the engine knows of the request leaves nothing behind."""
+    bench = Bench(request_ms=7)
+    bench.engine.abort(bench.add("a"))
+    bench.clock.run()
+
+    assert [] == bench.said
+    assert (0, 0, 0) == (bench.engine.running, bench.engine.waiting, bench.engine.unfinished)
 
 
 def test_late_timers_do_not_add_up() -> None:

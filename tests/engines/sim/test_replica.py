@@ -289,6 +289,33 @@ async def test_sleep_and_wake() -> None:
     assert 200 == again.status
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ({"max_num_queued_reqs": 1}, "currently busy and cannot accept new requests"),
+        ({"max_num_queued_tokens": 1}, "has reached its prefill token backlog limit"),
+    ],
+)
+async def test_limits_of_the_queue_refuse(limit: dict[str, int], told: str) -> None:
+    """While one request waits for its first token, the next gets vLLM's 503, and is counted."""
+    async with simulator(speed=10, preset="l4-8b", **limit) as server:
+        url = server.urls[0]
+        first = await Client.to(url)
+        first.send("/v1/chat/completions", chat(max_tokens=500))
+        await until(url, "num_requests_running", 1)
+        second = await ask(url, "/v1/chat/completions", chat())
+        (reason,) = limit
+        counted = await metric(url, f'admission_rejections_total{{reason="{reason}"}}')
+        await first.close()
+
+    error = second.json()["error"]
+    assert (503, "Service Unavailable", 503, None) == (
+        second.status, error["type"], error["code"], error["param"],
+    )  # fmt: skip
+    assert told in error["message"]
+    assert 1 == counted
+
+
 async def test_pipelined_requests_are_answered_in_order() -> None:
     """Requests that come before the answer of the one before wait their turn."""
     async with simulator() as server:

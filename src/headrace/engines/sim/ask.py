@@ -38,7 +38,8 @@ class Wish:
     """A request in any dialect, checked field by field but not yet against the engine's limits."""
 
     model: str | None
-    prompt: list[str]  # in tokens
+    prompt: list[str]  # in tokens of text
+    scale: int = 1  # tokens of the engine that one of text stands for
     stream: bool = False
     max_tokens: int | None = None
     max_tokens_name: str = "max_tokens"
@@ -53,15 +54,26 @@ class Wish:
     call: str | None = None  # the tool that is called; ``said`` are its arguments
     forced: bool = False  # the caller named the tool: the answer stops, it does not "call"
 
+    @property
+    def prompt_tokens(self) -> int:
+        """The prompt's length, as the engine counts it."""
+        return len(self.prompt) * self.scale
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the engine will say: its tokens, why it ends, and the stop string that ended it."""
+    """
+    What the engine will say: its text, why it ends, and the stop string that ended it.
+
+    The first of its pieces is said by the first of its ``tokens``, each other one by ``scale``
+    more, the last one by what is left.
+    """
 
     pieces: list[str]
     reason: str
     stop: str | None
     limit: int
+    tokens: int
 
 
 def answer(wish: Wish, max_model_len: int, seed: int, mean: int) -> Answer:
@@ -75,18 +87,30 @@ def answer(wish: Wish, max_model_len: int, seed: int, mean: int) -> Answer:
     limit = _limit(wish, max_model_len)
     if wish.said is not None:
         pieces = text.tokens(wish.said)
-        cut = pieces[:limit]
-        return Answer(cut, "stop" if len(cut) == len(pieces) else "length", None, limit)
+        cut = pieces[: _pieces(limit, wish.scale)]
+        reason = "stop" if len(cut) == len(pieces) else "length"
+        return Answer(cut, reason, None, limit, _tokens(len(cut), wish.scale))
     digest = blake2b("\0".join(wish.prompt).encode(), digest_size=8).hexdigest()
     key = f"{seed}/{wish.seed}/{digest}"
     own = limit if wish.ignore_eos else max(wish.min_tokens, text.length(key, mean))
-    pieces = text.answer(key, min(limit, own))
+    tokens = min(limit, own)
+    pieces = text.answer(key, _pieces(tokens, wish.scale))
     reason = "length" if wish.ignore_eos or own > limit else "stop"
-    return _stopped(Answer(pieces, reason, None, limit), wish)
+    return _stopped(Answer(pieces, reason, None, limit, tokens), wish)
+
+
+def _pieces(tokens: int, scale: int) -> int:
+    """How many pieces so many tokens say."""
+    return 1 + -(-(tokens - 1) // scale)
+
+
+def _tokens(pieces: int, scale: int) -> int:
+    """How many tokens so many pieces are said by; none has none."""
+    return max(0, 1 + (pieces - 1) * scale)
 
 
 def _limit(wish: Wish, max_model_len: int) -> int:
-    wanted, name, prompt = wish.max_tokens, wish.max_tokens_name, len(wish.prompt)
+    wanted, name, prompt = wish.max_tokens, wish.max_tokens_name, wish.prompt_tokens
     if wanted is not None and wanted > max_model_len:
         raise Refused(
             f"{name}={wanted} cannot be greater than max_model_len={max_model_len}."
@@ -119,7 +143,7 @@ def _stopped(found: Answer, wish: Wish) -> Answer:
         length += len(piece)
         if length >= place + len(stop):
             break
-    return Answer(pieces, "stop", stop, found.limit)
+    return Answer(pieces, "stop", stop, found.limit, _tokens(len(pieces), wish.scale))
 
 
 def number(body: Mapping[str, Any], name: str, least: int = 1) -> int | None:

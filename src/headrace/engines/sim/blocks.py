@@ -8,9 +8,23 @@ recently freed is taken first, and the blocks of one sequence are freed from its
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 # Stands for a block whose content has no name yet: it is not full.
 UNNAMED = 0
+
+
+class Watcher(Protocol):
+    """Whoever wants to know which named blocks the cache holds."""
+
+    def stored(self, parent: int | None, names: list[int], tokens: list[int]) -> None:
+        """Blocks one after the other, behind the block ``parent``, and the tokens in them."""
+
+    def removed(self, name: int) -> None:
+        """A block was taken for something else."""
+
+    def cleared(self) -> None:
+        """All blocks were forgotten."""
 
 
 class Blocks:
@@ -18,11 +32,12 @@ class Blocks:
     A pool of ``count`` blocks. A block is a number; its name is the hash of its content, not 0.
     """
 
-    __slots__ = ("_free", "_fresh", "_holders", "_names", "_places", "count", "evictions")
+    __slots__ = ("_free", "_fresh", "_holders", "_names", "_places", "count", "evictions", "watcher")
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.evictions = 0
+        self.watcher: Watcher | None = None
         self._fresh = 0  # blocks from here on were never used; they are taken before all others
         self._names = [UNNAMED] * count
         self._holders = [0] * count
@@ -76,11 +91,13 @@ class Blocks:
             taken.append(block)
         return taken
 
-    def name(self, block: int, name: int) -> None:
-        """A block is full: from now on others can find it."""
-        if self._names[block] == UNNAMED and name not in self._places:
-            self._names[block] = name
-            self._places[name] = block
+    def name(self, block: int, name: int) -> bool:
+        """A block is full: from now on others can find it. False: another holds the same."""
+        if self._names[block] != UNNAMED or name in self._places:
+            return False
+        self._names[block] = name
+        self._places[name] = block
+        return True
 
     def give(self, blocks: Sequence[int]) -> None:
         """Use them no more; the tail is forgotten before the head."""
@@ -93,6 +110,8 @@ class Blocks:
         """Forget every prefix; blocks in use stay in use."""
         self._places.clear()
         self._names = [UNNAMED] * self.count
+        if self.watcher is not None:
+            self.watcher.cleared()
 
     def _forget(self, block: int) -> None:
         name = self._names[block]
@@ -101,3 +120,5 @@ class Blocks:
             self._names[block] = UNNAMED
             if self._places.get(name) == block:
                 del self._places[name]
+                if self.watcher is not None:
+                    self.watcher.removed(name)

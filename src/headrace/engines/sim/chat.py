@@ -27,7 +27,7 @@ class Chunks:
     def last(self, choice: dict[str, Any]) -> bytes:
         """The token that ends the answer, usage if it was asked for, and the end mark."""
         chunk = {**self._head, "choices": [choice]}
-        usage = self._turn.usage(len(self._turn.answer.pieces))
+        usage = self._turn.usage(self._turn.answer.tokens)
         if self._turn.wish.continuous_usage:
             chunk["usage"] = usage
         if not self._turn.wish.include_usage:

@@ -5,7 +5,9 @@ Pure: no clock, no I/O. All times are milliseconds.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+BLOCK_SIZE = 16  # tokens; vLLM's own on GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """An engine on a GPU: its costs, how much its KV cache holds (tokens), vLLM's defaults."""
+    """
+    An engine on a GPU: its costs, how much its KV cache holds (tokens), vLLM's defaults.
+
+    ``request_ms`` is what a request takes beside iterations before its first token: its way through
+    the API server, and the tokenizer. ``start_s`` is the time to get ready.
+    """
 
     name: str
     cost: Cost
@@ -63,6 +70,8 @@ class Preset:
     max_num_seqs: int
     start_s: float
     source: str
+    request_ms: float = 0.0
+    block_size: int = BLOCK_SIZE
 
     @property
     def step_ms(self) -> float:
@@ -89,7 +98,4 @@ class Preset:
             per_kv_token=cost.per_kv_token,
             host=cost.host,
         )
-        return Preset(
-            name, scaled, kv_tokens, self.max_num_batched_tokens, self.max_num_seqs,
-            self.start_s, source,
-        )  # fmt: skip
+        return replace(self, name=name, cost=scaled, kv_tokens=kv_tokens, source=source)

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from headrace.engines.sim.cost import Preset
@@ -17,7 +18,6 @@ from headrace.engines.sim.tally import Tally
 
 # When the process itself could not keep up for so long, the lost time is lost: no burst follows.
 LATE_S = 0.25
-BLOCK_SIZE = 16  # vLLM's own, on GPUs
 
 
 class Clock(Protocol):
@@ -74,6 +74,7 @@ class Engine:
         self._clock = clock
         self._troubles = troubles
         self._speed = speed
+        self._front_s = preset.request_ms / 1000 / speed
         self._jobs: dict[Sequence, Job] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._hogged: list[int] = []
@@ -88,12 +89,23 @@ class Engine:
         """Requests in the queue."""
         return len(self.scheduler.waiting)
 
+    @property
+    def unfinished(self) -> int:
+        """Requests that have come and not ended, wherever they are."""
+        return len(self._jobs) + self.lost
+
+    def queued_tokens(self) -> int:
+        """Prompt tokens of the requests that have no token yet, computed ones too; as vLLM does."""
+        return sum(sequence.prompt_tokens for sequence in self._jobs if not sequence.produced)
+
     def add(self, job: Job) -> None:
-        """Queue a job; it is computed from the next iteration on."""
+        """Queue a job, once it is through the API server; it is computed from then on."""
         job.arrived = self._clock.time()
         self._jobs[job.sequence] = job
-        self.scheduler.add(job.sequence)
-        self.kick()
+        if self._front_s:
+            self._clock.call_at(job.arrived + self._front_s, partial(self._enqueue, job))
+        else:
+            self._enqueue(job)
 
     def abort(self, job: Job) -> None:
         """Forget a job whose client has gone; one that has ended is fine."""
@@ -144,6 +156,11 @@ class Engine:
 
     # --- one iteration after the other ----------------------------------------------------------
 
+    def _enqueue(self, job: Job) -> None:
+        if job.sequence in self._jobs:  # else its client has left
+            self.scheduler.add(job.sequence)
+            self.kick()
+
     def _resume(self) -> None:
         self._timer = None
         self._begin(self._clock.time())
@@ -158,7 +175,7 @@ class Engine:
             return
         admitted = [self._jobs[sequence] for sequence in iteration.admitted]
         # A late timer may see requests that came after the moment it was for.
-        now = max([now, *(job.arrived for job in admitted)])
+        now = max([now, *(job.arrived + self._front_s for job in admitted)])
         for job in admitted:
             job.admitted = job.admitted or now
         end = now + iteration.ms * self._troubles.slowness() / 1000 / self._speed
@@ -203,7 +220,7 @@ class Engine:
         self.tally.finished[job.reason] += 1
         decode = job.last - job.first
         observe("e2e_request_latency_seconds", job.last - job.arrived)
-        observe("request_queue_time_seconds", job.admitted - job.arrived)
+        observe("request_queue_time_seconds", job.admitted - job.arrived - self._front_s)
         observe("request_inference_time_seconds", job.last - job.admitted)
         observe("request_prefill_time_seconds", job.first - job.admitted)
         observe("request_decode_time_seconds", decode)
@@ -229,10 +246,11 @@ class Engine:
 def limits(preset: Preset, **given: int | bool | None) -> Limits:
     """A preset's limits with those that are given (not None) in their place."""
     kv_tokens = given.pop("kv_tokens", None) or preset.kv_tokens
-    size = given.get("block_size") or BLOCK_SIZE
+    size = given.get("block_size") or preset.block_size
     chosen = {
         "max_num_seqs": preset.max_num_seqs,
         "max_num_batched_tokens": preset.max_num_batched_tokens,
+        "block_size": size,
         "num_gpu_blocks": math.floor(kv_tokens / size),
         **{name: value for name, value in given.items() if value is not None},
     }

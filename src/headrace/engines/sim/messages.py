@@ -36,7 +36,7 @@ class Messages:
         return self._before + encode(piece) + b"}}\n\n"
 
     def last(self) -> bytes:
-        produced = len(self._turn.answer.pieces)
+        produced = self._turn.answer.tokens
         delta = {"stop_reason": self._reason(), "stop_sequence": self._turn.answer.stop}
         ended = {"type": "message_delta", "delta": delta, "usage": self._usage(produced)}
         return (
@@ -55,7 +55,7 @@ class Messages:
         block: dict[str, Any] = {"type": "text", "text": said}
         if self._call is not None:
             block = self._tool(_arguments(said))
-        return encode(self._message([block], self._reason(), len(self._turn.answer.pieces)))
+        return encode(self._message([block], self._reason(), self._turn.answer.tokens))
 
     def _message(self, content: list[Any], reason: str | None, produced: int) -> dict[str, Any]:
         return {
@@ -74,7 +74,7 @@ class Messages:
 
     def _usage(self, produced: int) -> dict[str, int]:
         """Here the prompt's tokens are counted without the cached ones."""
-        prompt, cached = len(self._turn.wish.prompt), self._turn.cached
+        prompt, cached = self._turn.wish.prompt_tokens, self._turn.cached
         if not self._turn.details:
             return {"input_tokens": prompt, "output_tokens": produced}
         found = {"input_tokens": prompt - cached, "output_tokens": produced}

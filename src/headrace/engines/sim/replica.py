@@ -26,6 +26,17 @@ from headrace.engines.sim.wire import Reply, Request
 
 VERSION = "0.32.0"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+# What a request is told that a limit of the queue refuses, in vLLM's words.
+REFUSALS = {
+    "max_num_queued_reqs": (
+        "The engine is currently busy and cannot accept new requests."
+        " Please try again later or on a different instance."
+    ),
+    "max_num_queued_tokens": (
+        "The engine has reached its prefill token backlog limit."
+        " Please try again later or on a different instance."
+    ),
+}
 TIMER_S = 0.002  # a loop may call a millisecond before the time that was wanted
 Endpoint = Callable[[Request, Reply], None]
 Speaker = Callable[[Turn], Voice]
@@ -105,6 +116,7 @@ class Replica:
             model = self._model(wish.model)
             settings = self._settings
             found = answer(wish, settings.max_model_len, settings.seed, settings.answer_tokens)
+            self._admit()
             turn = Turn(
                 id=f"{self._ids.getrandbits(64):016x}",
                 created=int(time.time()),
@@ -114,11 +126,25 @@ class Replica:
                 details=settings.enable_prompt_tokens_details,
             )
             serving = Serving(self.engine, self.faults, reply, turn, speaker(turn), fault)
-            names = text.Names([*wish.prompt, *found.pieces], settings.block_size, wish.salt)
+            size = self.engine.limits.block_size
+            names = text.Names([*wish.prompt, *found.pieces], size, wish.salt)
             sequence = Sequence(len(wish.prompt), len(found.pieces), names)
             serving.start(Job(sequence, serving.on_token, found.limit, found.reason))
 
         return endpoint
+
+    def _admit(self) -> None:
+        """Refuse what a limit of the queue does not let in; by default there are none."""
+        settings, engine = self._settings, self.engine
+        requests_, tokens = settings.max_num_queued_reqs, settings.max_num_queued_tokens
+        if requests_ is not None and engine.unfinished >= requests_:
+            reason = "max_num_queued_reqs"
+        elif tokens is not None and engine.queued_tokens() >= tokens:
+            reason = "max_num_queued_tokens"
+        else:
+            return
+        self.tally.refused[reason] += 1
+        raise Refused(REFUSALS[reason], status=503, kind="Service Unavailable")
 
     def _hit(self, fault: Fault, request: Request, reply: Reply) -> bool:
         """Let the fault happen, if it happens before any token; whether it did."""

@@ -41,7 +41,7 @@ class Responses:
 
     def last(self) -> bytes:
         turn, place = self._turn, self._place
-        ended = [self.token(turn.answer.pieces[-1], len(turn.answer.pieces))]
+        ended = [self.token(turn.answer.pieces[-1], turn.answer.tokens)]
         if self._call is None:
             name = "response.output_text.done"
             ended += [
@@ -114,7 +114,7 @@ class Responses:
         }
 
     def _usage(self) -> dict[str, Any]:
-        prompt, produced = len(self._turn.wish.prompt), len(self._turn.answer.pieces)
+        prompt, produced = self._turn.wish.prompt_tokens, self._turn.answer.tokens
         return {
             "input_tokens": prompt,
             "input_tokens_details": {"cached_tokens": self._turn.cached},

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from headrace.engines.sim.blocks import Blocks
+from headrace.engines.sim.blocks import Blocks, Watcher
 from headrace.engines.sim.cost import Cost
 
 
@@ -36,12 +36,14 @@ class Sequence:
     A request inside the engine.
 
     ``name_of(i)`` is the chained hash of its block ``i``, of prompt and answer alike. Once that is
-    asked for, all tokens of the block are known.
+    asked for, all tokens of the block are known; ``tokens_of(i)`` are their numbers, which only
+    those need who watch the cache.
     """
 
     prompt_tokens: int
     answer_tokens: int
     name_of: Callable[[int], int]
+    tokens_of: Callable[[int], list[int]] | None = None
     computed: int = 0
     produced: int = 0
     cached: int = 0  # found in the prefix cache when it was first scheduled
@@ -203,9 +205,28 @@ class Scheduler:
         if not self.limits.enable_prefix_caching:
             return
         whole = min((sequence.computed + ahead) // self.limits.block_size, len(sequence.blocks))
-        for index in range(sequence.named, whole):
-            self.blocks.name(sequence.blocks[index], sequence.name_of(index))
+        stored = [
+            index
+            for index in range(sequence.named, whole)
+            if self.blocks.name(sequence.blocks[index], sequence.name_of(index))
+        ]
+        if stored and self.blocks.watcher is not None:
+            self._tell(self.blocks.watcher, sequence, stored)
         sequence.named = max(sequence.named, whole)
+
+    def _tell(self, watcher: Watcher, sequence: Sequence, indexes: list[int]) -> None:
+        """One message for each run of blocks that follow one another."""
+        runs: list[list[int]] = []
+        for index in indexes:
+            if runs and runs[-1][-1] == index - 1:
+                runs[-1].append(index)
+            else:
+                runs.append([index])
+        tokens_of = sequence.tokens_of or (lambda _: [])
+        for run in runs:
+            parent = sequence.name_of(run[0] - 1) if run[0] else None
+            names = [sequence.name_of(index) for index in run]
+            watcher.stored(parent, names, [token for index in run for token in tokens_of(index)])
 
     def _free(self, sequence: Sequence) -> None:
         self.blocks.give(sequence.blocks)

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 from headrace.config.simulator import Simulator
+from headrace.engines.sim import sheet
 from headrace.engines.sim.cost import Preset
 from headrace.engines.sim.presets import PRESETS
 from headrace.engines.sim.replica import Replica, limits_of
@@ -19,7 +21,7 @@ class Server:
 
     def __init__(self, settings: Simulator) -> None:
         self._settings = settings
-        self._preset = preset(settings)
+        self.preset = preset(settings)
         self._servers: list[asyncio.Server] = []
         self._alive: set[Connection] = set()
         self.replicas: list[Replica] = []
@@ -34,7 +36,7 @@ class Server:
 
         """
         for index in range(self._settings.replicas):
-            replica = Replica(self._settings, self._preset, index)
+            replica = Replica(self._settings, self.preset, index)
             self.replicas.append(replica)
             self.urls.append(await self._listen(replica, index))
 
@@ -70,16 +72,19 @@ class Server:
 
 def preset(settings: Simulator) -> Preset:
     """
-    The preset that is named, if it can hold what is asked for.
+    The preset that is named, or that a file holds, if it can hold what is asked for.
 
     Raises:
-        ConfigError: there is none of that name, or a longest sequence would not fit its cache.
+        ConfigError: there is no such preset, or a longest sequence would not fit its cache.
 
     """
     found = PRESETS.get(settings.preset)
+    if found is None and sheet.is_file(settings.preset):
+        found = sheet.read(Path(settings.preset))
     if found is None:
         raise ConfigError(
-            f"simulator.preset: {settings.preset!r} is unknown; use one of {', '.join(PRESETS)}."
+            f"simulator.preset: {settings.preset!r} is unknown; use one of {', '.join(PRESETS)},"
+            " or a file that ends in .yaml."
         )
     limits = limits_of(settings, found)
     room = limits.num_gpu_blocks * limits.block_size

@@ -17,7 +17,7 @@ class Serving:
 
     def __init__(
         self, engine: Engine, faults: Faults, reply: Reply, turn: Turn, voice: Voice,
-        fault: Fault | None,
+        fault: Fault | None, interval: int = 1,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._faults = faults
@@ -27,7 +27,10 @@ class Serving:
         self._fault = fault
         self._after = after(fault) if fault else 0
         self._held: list[bytes] | None = None
-        self._count = len(turn.answer.pieces)
+        self._count = turn.answer.tokens
+        self._scale = turn.wish.scale
+        self._stride = -(-interval // self._scale) * self._scale  # tokens between two chunks
+        self._told = 0  # pieces that were said
         self._stream = turn.wish.stream
         if fault is not None and fault.kind == "length":
             self._held = []
@@ -45,6 +48,8 @@ class Serving:
             self._give_up("The engine went to sleep.", 500)
             return
         last = produced == self._count
+        if self._fault is None and not last and produced and (produced - 1) % self._stride:
+            return
         if self._fault is not None and self._spoil(self._fault, produced, last):
             return
         if produced == 1 and self.job is not None:
@@ -57,14 +62,19 @@ class Serving:
         if produced == 1:
             self._reply.open()
             said = self._voice.first()
-        said += self._voice.last() if last else self._said(produced)
+        said += self._said(produced)
         if last:
             self._reply.end(said)
         else:
             self._reply.frame(said)
 
     def _said(self, produced: int) -> bytes:
-        return self._voice.token(self._turn.answer.pieces[produced - 1], produced)
+        """What is said by now and was not yet; the last piece comes with the end."""
+        pieces, last = self._turn.answer.pieces, produced == self._count
+        until = len(pieces) - 1 if last else 1 + (produced - 1) // self._scale
+        fresh, self._told = pieces[self._told : until], max(until, self._told)
+        said = self._voice.token("".join(fresh), produced) if fresh else b""
+        return said + self._voice.last() if last else said
 
     def _abort(self) -> None:
         if self.job is not None:
@@ -114,7 +124,7 @@ class Serving:
                 self._reply.misstate(body, len(body) + LENGTH_ERROR, JSON)
             return
         held = self._held = self._held or [self._voice.first()]
-        held.append(self._voice.last() if last else self._said(produced))
+        held.append(self._said(produced))
         if last:
             body = b"".join(held)
             self._reply.misstate(body, len(body) + LENGTH_ERROR, EVENTS)

@@ -37,8 +37,10 @@ _COUNTERS = {
     "prompt_tokens_cached": "Prompt tokens that were cached.",
     "generation_tokens": "Generated tokens.",
     "request_success": "Requests that ended, by how.",
+    "admission_rejections": "Requests refused by a limit of the queue, by which.",
 }
 FINISHED = ("stop", "length", "abort", "error", "repetition")
+REFUSALS = ("max_num_queued_reqs", "max_num_queued_tokens")
 
 
 def decades(limit: int) -> tuple[int, ...]:
@@ -75,12 +77,14 @@ class Tally:
     """One engine's counters and histograms."""
 
     def __init__(self, model: str, max_model_len: int) -> None:
-        self._labels = f'engine="0",model_name="{escape(model)}"'
+        self._model = f'model_name="{escape(model)}"'
+        self._labels = f'engine="0",{self._model}'
         lengths = decades(max_model_len)
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generation_tokens = 0
         self.finished = dict.fromkeys(FINISHED, 0)
+        self.refused = dict.fromkeys(REFUSALS, 0)
         self.histograms = {
             "request_prompt_tokens": (Histogram(lengths), "Prompt tokens."),
             "request_generation_tokens": (
@@ -134,6 +138,11 @@ class Tally:
             found.setdefault(family, []).append(
                 f"vllm:{family}{suffix}{{{self._label(label)}}} {float(value)!r}"
             )
+        # Counted in the API server, which is in front of all engines.
+        found["admission_rejections"] = [
+            f'vllm:admission_rejections_total{{{self._model},reason="{reason}"}} {float(count)!r}'
+            for reason, count in self.refused.items()
+        ]
         info = ",".join(f'{key}="{escape(value)}"' for key, value in sorted(cache.items()))
         found["cache_config_info"] = [f"vllm:cache_config_info{{{info}}} 1.0"]
         lines: list[str] = []

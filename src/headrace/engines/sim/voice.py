@@ -31,7 +31,7 @@ class Turn:
 
     def usage(self, produced: int) -> dict[str, Any]:
         """The tokens so far, as OpenAI's chunks say them."""
-        prompt = len(self.wish.prompt)
+        prompt = self.wish.prompt_tokens
         found: dict[str, Any] = {
             "prompt_tokens": prompt,
             "total_tokens": prompt + produced,
@@ -44,7 +44,7 @@ class Turn:
     def whole_usage(self) -> dict[str, Any]:
         """The tokens, as OpenAI's whole answers say them: with every field."""
         empty = {"prompt_tokens_details": None, "completion_tokens_details": None}
-        found = {**self.usage(len(self.answer.pieces)), **empty}
+        found = {**self.usage(self.answer.tokens), **empty}
         if self.details:
             found["prompt_tokens_details"] = {"cached_tokens": self.cached}
         return found
