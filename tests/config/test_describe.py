@@ -23,6 +23,9 @@ def described(schema: dict[str, Any], keys: fields.Keys) -> dict[str, Any]:
     """The part of a JSON Schema that speaks of a place."""
     part: dict[str, Any] = schema
     for key in keys:
+        for either in part.get("anyOf", ()):  # a section that may be left out
+            if "$ref" in either:
+                part = schema["$defs"][either["$ref"].removeprefix("#/$defs/")]
         part = part["items"] if isinstance(key, int) else part["properties"][key]
         if "$ref" in part:
             part = schema["$defs"][part["$ref"].removeprefix("#/$defs/")]

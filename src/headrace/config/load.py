@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -12,12 +13,14 @@ from headrace.config.document import parse
 from headrace.config.draft import Draft, Origin, Problem
 from headrace.config.fields import ENV_PREFIX, Keys, dotted, find, is_list, is_mapping, is_section
 from headrace.config.problems import explain
+from headrace.config.rules import Rule
 from headrace.config.schema import Backend, Config
 from headrace.errors import ConfigError
 
 FILE_VARIABLE = "HEADRACE_CONFIG"
 DEFAULT_FILE = Path("headrace.yaml")
 BACKENDS: Keys = ("backends",)
+RULES: Keys = ("rules",)
 
 # Variables of other tools that are used where nothing else sets the value.
 STANDARD: Mapping[str, Keys] = MappingProxyType(
@@ -47,6 +50,13 @@ class Loaded:
 
     config: Config
     file: Path | None
+    origins: Mapping[Keys, str]
+
+
+class Ruled(NamedTuple):
+    """Rules, and where each of their values stands: ``rules.yaml:12``."""
+
+    rules: tuple[Rule, ...]
     origins: Mapping[Keys, str]
 
 
@@ -101,21 +111,43 @@ def backends(
             and for models other than these.
 
     """
-    document = parse(_read_text(path, ""), str(path), env)
-    draft = Draft(written=document.written, wrong=document.wrong)
-    draft.problems.extend(Problem((FROM_FILE, line), text) for line, text in document.problems)
-    entries, above = document.value, BACKENDS
-    if isinstance(entries, dict) and [*entries] == [*BACKENDS]:
-        entries, above = entries["backends"], ()
+    draft, entries = _listing(path, BACKENDS, env)
     if entries is None and not draft.problems:
         raise ConfigError(f"{path}: lists nothing; write [] if there is no backend")
-    for keys, line in document.lines.items():
-        place = (*above, *keys)
-        draft.origins[place] = Origin(f"{path}:{line}", rank=(FROM_FILE, line))
     if isinstance(entries, list):
         entries = [{**defaults, **each} if isinstance(each, dict) else each for each in entries]
     draft.values.update(backends=entries, models=[{"name": name} for name in models])
     return _validate(draft).backends
+
+
+def rules(path: Path, models: Iterable[str], env: Mapping[str, str] = os.environ) -> Ruled:
+    """
+    The rules that a file lists, with the line of each; their targets must be among these models'
+    names and aliases (of none: may be anything).
+
+    Raises:
+        ConfigError: like ``backends``.
+
+    """
+    draft, entries = _listing(path, RULES, env)
+    if entries is None and not draft.problems:
+        raise ConfigError(f"{path}: lists nothing; write [] if there is no rule")
+    draft.values.update(rules=entries, models=[{"name": name} for name in models])
+    found = _validate(draft).rules
+    return Ruled(found, {keys: origin.source for keys, origin in draft.origins.items()})
+
+
+def _listing(path: Path, named: Keys, env: Mapping[str, str]) -> tuple[Draft, object]:
+    """A file that is one list, or one key with it: the draft with its lines, and the entries."""
+    document = parse(_read_text(path, ""), str(path), env)
+    draft = Draft(written=document.written, wrong=document.wrong)
+    draft.problems.extend(Problem((FROM_FILE, line), text) for line, text in document.problems)
+    entries, above = document.value, named
+    if isinstance(entries, dict) and [*entries] == [*named]:
+        entries, above = entries[str(named[0])], ()
+    for keys, line in document.lines.items():
+        draft.origins[*above, *keys] = Origin(f"{path}:{line}", rank=(FROM_FILE, line))
+    return draft, entries
 
 
 def _add_file(draft: Draft, path: Path | None, env: Mapping[str, str]) -> Path | None:

@@ -17,6 +17,7 @@ from headrace.config.discovery import Discovery
 from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
+from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.simulator import Simulator
 from headrace.config.store import Store
@@ -264,6 +265,12 @@ class Config(Section):
     engines: tuple[LocalEngine, ...] = Field(
         default=(), description="Engines that Headrace starts on this machine, one entry each."
     )
+    rules: tuple[Rule, ...] = Field(
+        default=(), description="Who gets what: of these the first that matches decides."
+    )
+    rules_file: Path | None = Field(
+        default=None, description="The same list in a file of its own, read again when it changes."
+    )
     hold: Hold = Hold()
     store: Store = Store()
     health: Health = Health()
@@ -329,6 +336,14 @@ class Config(Section):
             if declared and engine.names[0] not in declared:
                 message = f"{engine.names[0]!r} is not declared in `models`"
                 refused.append(_refusal(message, "engines", index))
+        return self._unless(refused)
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> Self:
+        names = {name for model in self.models for name in (model.name, *model.aliases)}
+        refused = [_refusal(text, "rules", *at) for text, at in conflicts(self.rules, names)]
+        if self.rules and self.rules_file is not None:
+            refused.append(_refusal("has `rules` beside it; keep one of the two", "rules_file"))
         return self._unless(refused)
 
     @property

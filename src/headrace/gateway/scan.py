@@ -6,6 +6,8 @@ Bodies are never re-serialised: an edit replaces a span of bytes, and all others
 """
 
 import re
+from collections.abc import Container
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +32,15 @@ class StreamOptions(msgspec.Struct):
     """The part of ``stream_options`` that decides whether usage is reported."""
 
     include_usage: bool | None = None
+
+
+class Member(NamedTuple):
+    """A member of an object: its key, where that begins, and where its value begins and ends."""
+
+    key: str
+    begin: int
+    start: int
+    end: int
 
 
 class Body(msgspec.Struct):
@@ -86,7 +97,7 @@ def rename_model(body: bytes, model: str, name: str) -> bytes:
     new = msgspec.json.encode(name)
     spans = _quick_span(body, msgspec.json.encode(model)) or _spans(body, "model")
     if not spans:
-        return _insert(body, b'"model":' + new)
+        return insert(body, b'"model":' + new)
     for start, end in reversed(spans):
         body = b"".join((body[:start], new, body[end:]))
     return body
@@ -95,7 +106,7 @@ def rename_model(body: bytes, model: str, name: str) -> bytes:
 def ask_for_usage(body: bytes, options: StreamOptions | msgspec.UnsetType | None) -> bytes:
     """The body with ``stream_options.include_usage`` set; other stream options stay as they are."""
     if options is msgspec.UNSET:
-        return _insert(body, b'"stream_options":{"include_usage":true}')
+        return insert(body, b'"stream_options":{"include_usage":true}')
     spans = _spans(body, "stream_options")
     start, end = spans[-1]
     value = body[start:end]
@@ -106,7 +117,7 @@ def ask_for_usage(body: bytes, options: StreamOptions | msgspec.UnsetType | None
         if inner:
             new = b"".join((value[: inner[-1][0]], b"true", value[inner[-1][1] :]))
         else:
-            new = _insert(value, b'"include_usage":true')
+            new = insert(value, b'"include_usage":true')
     return b"".join((body[:start], new, body[end:]))
 
 
@@ -163,7 +174,12 @@ def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
     """
     Where the values of a top-level key stand: start and end, one for each time the key is given.
     """
-    depth, spans, position = 0, [], 0
+    return [(member.start, member.end) for member in members(body, {key})]
+
+
+def members(body: bytes, keys: Container[str]) -> list[Member]:
+    """Where the top-level members with these keys stand, in their order."""
+    depth, found, position = 0, list[Member](), 0
     while (token := _STRING_OR_BRACKET.search(body, position)) is not None:
         position = token.end()
         text = token[0]
@@ -173,11 +189,11 @@ def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
             depth -= 1
         elif depth == 1:
             colon = _VALUE_AFTER_KEY.match(body, position)
-            if colon is not None and msgspec.json.decode(text) == key:
+            if colon is not None and (key := msgspec.json.decode(text)) in keys:
                 end = _value_end(body, colon.end())
-                spans.append((colon.end(), end))
+                found.append(Member(key, token.start(), colon.end(), end))
                 position = end
-    return spans
+    return found
 
 
 def _value_end(body: bytes, start: int) -> int:
@@ -195,7 +211,7 @@ def _value_end(body: bytes, start: int) -> int:
     return len(body)
 
 
-def _insert(body: bytes, member: bytes) -> bytes:
+def insert(body: bytes, member: bytes) -> bytes:
     """The object with one more member in front."""
     start = body.index(b"{") + 1
     rest = body[start:]
