@@ -5,6 +5,7 @@ from typing import Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from headrace.config.section import Seconds, Section
+from headrace.config.surface import Surface
 
 FaultKind = Literal[
     "slow", "hang", "full", "stuck", "die", "reset", "freeze", "error", "limit", "length",
@@ -108,5 +109,8 @@ class Simulator(Section):
     )
     enable_prompt_tokens_details: bool = Field(
         default=True, description="Whether usage says how many prompt tokens were cached."
+    )
+    surface: Surface = Field(
+        default_factory=Surface, description="What routers see; mostly for benchmarks."
     )
     faults: tuple[Fault, ...] = Field(default=(), description="What goes wrong, one entry each.")

@@ -32,7 +32,16 @@ class Blocks:
     A pool of ``count`` blocks. A block is a number; its name is the hash of its content, not 0.
     """
 
-    __slots__ = ("_free", "_fresh", "_holders", "_names", "_places", "count", "evictions", "watcher")
+    __slots__ = (
+        "_free",
+        "_fresh",
+        "_holders",
+        "_names",
+        "_places",
+        "count",
+        "evictions",
+        "watcher",
+    )
 
     def __init__(self, count: int) -> None:
         self.count = count

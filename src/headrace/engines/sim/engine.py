@@ -58,6 +58,26 @@ class Job:
     last: float = 0.0
 
 
+@dataclass(slots=True)
+class Pace:
+    """How well the engine keeps its own time; seconds of the clock."""
+
+    iterations: int = 0
+    busy_s: float = 0.0  # iterations together
+    late_s: float = 0.0  # behind their ends, together
+    late_most_s: float = 0.0
+    lost_s: float = 0.0  # given up, because the process could not keep up at all
+
+    def ended(self, took_s: float, late_s: float) -> None:
+        """An iteration that was meant to take so long was noticed so late."""
+        self.iterations += 1
+        self.busy_s += took_s
+        self.late_s += late_s
+        self.late_most_s = max(self.late_most_s, late_s)
+        if late_s >= LATE_S:
+            self.lost_s += late_s
+
+
 class Engine:
     """Runs jobs. Everything happens in callbacks of the event loop; nothing blocks or awaits."""
 
@@ -70,6 +90,8 @@ class Engine:
         self.scheduler = Scheduler(limits, preset.cost)
         self.tally = tally
         self.sleep_level: int | None = None
+        self.pace = Pace()
+        self.on_iteration: Callable[[], None] | None = None  # after each, before its tokens
         self.lost = 0  # requests that are taken for running, and will never be answered
         self._clock = clock
         self._troubles = troubles
@@ -181,6 +203,9 @@ class Engine:
         end = now + iteration.ms * self._troubles.slowness() / 1000 / self._speed
 
         def finish() -> None:
+            self.pace.ended(end - now, self._clock.time() - end)
+            if self.on_iteration is not None:
+                self.on_iteration()
             self._deliver(self.scheduler.finish(iteration), end)
             self._timer = None
             real = self._clock.time()

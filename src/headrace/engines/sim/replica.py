@@ -4,21 +4,25 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 from pydantic import ValidationError
 
 from headrace.config.simulator import Fault, Simulator
 from headrace.engines.sim import embedding, process, requests, text
-from headrace.engines.sim.ask import Refused, Wish, answer
+from headrace.engines.sim.ask import Answer, Refused, Wish, answer
 from headrace.engines.sim.chat import Chat, Completion
 from headrace.engines.sim.cost import Preset
 from headrace.engines.sim.engine import Engine, Job, limits
+from headrace.engines.sim.events import Events, Publisher
 from headrace.engines.sim.faults import Faults, after, told
 from headrace.engines.sim.messages import Messages
+from headrace.engines.sim.render import Renderer
 from headrace.engines.sim.responses import Responses
 from headrace.engines.sim.scheduler import Limits, Sequence
 from headrace.engines.sim.serving import Serving
+from headrace.engines.sim.surface import Front
 from headrace.engines.sim.tally import Tally
 from headrace.engines.sim.vocabulary import Vocabulary
 from headrace.engines.sim.voice import Turn, Voice, encode
@@ -45,19 +49,24 @@ Speaker = Callable[[Turn], Voice]
 class Replica:
     """Answers requests; ``handle`` is called for each, and returns at once."""
 
-    def __init__(self, settings: Simulator, preset: Preset, index: int = 0) -> None:
+    def __init__(
+        self, settings: Simulator, preset: Preset, index: int = 0, renderer: Renderer | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._loop = loop
         self._ids = random.Random(f"{settings.seed}/{index}")  # noqa: S311 - repeatable
         self._created = int(time.time())
-        self._vocabulary = Vocabulary()
+        renderer = renderer or Renderer(Vocabulary())
+        self._vocabulary = renderer.vocabulary
         self._stale: str | None = None
         self.faults = Faults(f"{settings.seed}/{index}", loop.time, self._faults_changed)
         self.tally = Tally(settings.model, settings.max_model_len)
         self.engine = Engine(
             preset, limits_of(settings, preset), loop, self.faults, self.tally, settings.speed
         )
+        self._front = Front(settings.surface, self.engine, renderer)
+        self._events = self._watched(index) if settings.surface.kv_events else None
         self._routes = self._endpoints()
         for fault in settings.faults:
             if fault.replica in {None, index}:
@@ -81,6 +90,22 @@ class Replica:
             except Refused as refused:
                 self._refuse(request, reply, refused)
 
+    def close(self) -> None:
+        """Publish nothing more."""
+        if self._front.publisher is not None:
+            self._front.publisher.close()
+
+    def _watched(self, index: int) -> Events:
+        """Publish what the cache holds."""
+        first = self._settings.surface.kv_events_port
+        publisher = Publisher(self._settings.host, first + index if first else 0)
+        pieces = self.engine.limits.block_size // self._settings.surface.token_scale
+        events = Events(publisher, pieces)
+        self._front.publisher = publisher
+        self.engine.scheduler.blocks.watcher = events
+        self.engine.on_iteration = events.flush
+        return events
+
     def _endpoints(self) -> dict[str, dict[str, Endpoint]]:
         return {
             "/v1/chat/completions": {"POST": self._generate(requests.chat, Chat)},
@@ -103,7 +128,11 @@ class Replica:
             "/sim/faults": {
                 "GET": self._list_faults, "POST": self._add_fault, "DELETE": self._clear_faults,
             },
+            **self._front.endpoints(self._model, self._identity),
         }  # fmt: skip
+
+    def _identity(self) -> str:
+        return f"{self._ids.getrandbits(64):016x}"
 
     # --- generation -------------------------------------------------------------------------------
 
@@ -112,26 +141,36 @@ class Replica:
             fault = self.faults.for_request()
             if fault is not None and self._hit(fault, request, reply):
                 return
-            wish = read(requests.parse(request.body))
-            model = self._model(wish.model)
             settings = self._settings
+            wish = read(requests.parse(request.body))
+            if settings.surface.token_scale > 1:
+                wish = replace(wish, scale=settings.surface.token_scale)
+            model = self._model(wish.model)
             found = answer(wish, settings.max_model_len, settings.seed, settings.answer_tokens)
             self._admit()
             turn = Turn(
-                id=f"{self._ids.getrandbits(64):016x}",
+                id=self._identity(),
                 created=int(time.time()),
                 model=model,
                 wish=wish,
                 answer=found,
                 details=settings.enable_prompt_tokens_details,
+                surface=settings.surface,
             )
             serving = Serving(self.engine, self.faults, reply, turn, speaker(turn), fault)
-            size = self.engine.limits.block_size
-            names = text.Names([*wish.prompt, *found.pieces], size, wish.salt)
-            sequence = Sequence(len(wish.prompt), len(found.pieces), names)
+            sequence = self._sequence(wish, found)
             serving.start(Job(sequence, serving.on_token, found.limit, found.reason))
 
         return endpoint
+
+    def _sequence(self, wish: Wish, found: Answer) -> Sequence:
+        pieces = [*wish.prompt, *found.pieces]
+        size = self.engine.limits.block_size // wish.scale  # of a block, in pieces
+        sequence = Sequence(wish.prompt_tokens, found.tokens, text.Names(pieces, size, wish.salt))
+        if self._events is not None:
+            numbers = self._vocabulary.numbers
+            sequence.tokens_of = lambda block: numbers(pieces[block * size : (block + 1) * size])
+        return sequence
 
     def _admit(self) -> None:
         """Refuse what a limit of the queue does not let in; by default there are none."""

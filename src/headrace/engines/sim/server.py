@@ -8,7 +8,9 @@ from headrace.config.simulator import Simulator
 from headrace.engines.sim import sheet
 from headrace.engines.sim.cost import Preset
 from headrace.engines.sim.presets import PRESETS
+from headrace.engines.sim.render import Renderer
 from headrace.engines.sim.replica import Replica, limits_of
+from headrace.engines.sim.vocabulary import Vocabulary
 from headrace.engines.sim.wire import Connection
 from headrace.errors import ConfigError, StartError
 
@@ -35,8 +37,13 @@ class Server:
             StartError: one of them cannot be had; then none is held.
 
         """
+        renderer = Renderer(Vocabulary())
         for index in range(self._settings.replicas):
-            replica = Replica(self._settings, self.preset, index)
+            try:
+                replica = Replica(self._settings, self.preset, index, renderer)
+            except StartError:
+                await self.stop()
+                raise
             self.replicas.append(replica)
             self.urls.append(await self._listen(replica, index))
 
@@ -49,6 +56,8 @@ class Server:
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
+        for replica in self.replicas:
+            replica.close()
 
     async def _listen(self, replica: Replica, index: int) -> str:
         host, first = self._settings.host, self._settings.port
@@ -92,6 +101,12 @@ def preset(settings: Simulator) -> Preset:
         raise ConfigError(
             f"simulator.max_model_len is {settings.max_model_len}, but the KV cache holds {room}"
             " tokens; lower it, or raise kv_tokens."
+        )
+    scale = settings.surface.token_scale
+    if limits.block_size % scale:
+        raise ConfigError(
+            f"simulator.block_size is {limits.block_size}, which is no multiple of"
+            f" simulator.surface.token_scale, {scale}; raise it to {scale * 16}."
         )
     last = settings.port + settings.replicas - 1
     if settings.port and last > LAST_PORT:

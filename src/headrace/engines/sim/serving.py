@@ -17,7 +17,7 @@ class Serving:
 
     def __init__(
         self, engine: Engine, faults: Faults, reply: Reply, turn: Turn, voice: Voice,
-        fault: Fault | None, interval: int = 1,
+        fault: Fault | None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._faults = faults
@@ -29,8 +29,10 @@ class Serving:
         self._held: list[bytes] | None = None
         self._count = turn.answer.tokens
         self._scale = turn.wish.scale
-        self._stride = -(-interval // self._scale) * self._scale  # tokens between two chunks
+        # Tokens between two chunks: whole ones of text.
+        self._stride = -(-turn.surface.stream_interval // self._scale) * self._scale
         self._told = 0  # pieces that were said
+        self._early = turn.surface.early_headers and turn.wish.stream and fault is None
         self._stream = turn.wish.stream
         if fault is not None and fault.kind == "length":
             self._held = []
@@ -40,6 +42,8 @@ class Serving:
         """Queue the job; it is aborted when the client leaves."""
         self.job = job
         self._reply.on_gone = self._abort
+        if self._early:
+            self._reply.open()
         self._engine.add(job)
 
     def on_token(self, produced: int) -> None:
@@ -48,8 +52,6 @@ class Serving:
             self._give_up("The engine went to sleep.", 500)
             return
         last = produced == self._count
-        if self._fault is None and not last and produced and (produced - 1) % self._stride:
-            return
         if self._fault is not None and self._spoil(self._fault, produced, last):
             return
         if produced == 1 and self.job is not None:
@@ -58,9 +60,12 @@ class Serving:
             if last:
                 self._reply.whole(200, self._voice.whole())
             return
+        if (produced - 1) % self._stride and not last:
+            return
         said = b""
         if produced == 1:
-            self._reply.open()
+            if not self._early:
+                self._reply.open()
             said = self._voice.first()
         said += self._said(produced)
         if last:

@@ -10,6 +10,7 @@ and hits the same cache.
 import random
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 _TOKEN = re.compile(r"<\|\w+\|>| ?[^\W\d_]{1,6}| ?\d{1,3}|\s+|.", re.DOTALL)
@@ -22,7 +23,12 @@ _WORDS = (
 
 def tokens(text: str) -> list[str]:
     """The text in pieces; joined they are the text again."""
-    return _TOKEN.findall(text)
+    return [*_split(text)]
+
+
+@lru_cache(maxsize=64)  # a router has a prompt rendered by every replica before it sends it to one
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(_TOKEN.findall(text))
 
 
 def answer(seed: str, count: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Numbers for tokens: the same number for the same token in every replica, and back again."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 from headrace.engines.sim.ask import Refused, invalid
@@ -18,8 +19,7 @@ class Vocabulary:
         """A number of 31 bits for each token."""
         found = []
         for piece in pieces:
-            digest = blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-            number = int.from_bytes(digest, "big") >> 1
+            number = _number(piece)
             if len(self._pieces) < MAX_KNOWN:
                 self._pieces[number] = piece
             found.append(number)
@@ -42,3 +42,9 @@ class Vocabulary:
                 "tokens",
             )
         return "".join(self._pieces[number] for number in numbers)
+
+
+@lru_cache(maxsize=65_536)
+def _number(piece: str) -> int:
+    digest = blake2b(piece.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from headrace.config.surface import Surface
 from headrace.engines.sim.ask import Answer, Refused, Wish
 
 FINGERPRINT = "vllm-0.32.0-sim"
@@ -21,6 +22,7 @@ class Turn:
     wish: Wish
     answer: Answer
     details: bool  # whether usage tells the cached tokens
+    surface: Surface
     cached: int = 0
 
     @property
