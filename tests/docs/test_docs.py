@@ -197,6 +197,10 @@ def test_metric_labels_are_documented() -> None:
     """The row of a metric names its labels."""
     with_series = Gateway(Config(backends=({"url": "http://a:1", "serves": ["m"]},)))  # type: ignore[arg-type]
     with_series.metrics.observe([record()])
+    with_series.floor.tell("e", ("m",), "off", "idle")
+    with_series.floor.started("m", "start", 1.0)
+    with_series.floor.rested("m", "stop")
+    with_series.floor.refuse(["m"], "no GPU", 1.0)
 
     for family in with_series.metrics.registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

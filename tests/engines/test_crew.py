@@ -57,6 +57,22 @@ class House:
         return self.named(event)[-1]
 
 
+class Quiet:
+    """A floor on which nobody calls (``Floor``)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def tell(self, name: str, models: tuple[str, ...], why: str, reason: str) -> None:
+        """Engines that always run only tell."""
+        assert models
+        assert reason
+        self.told.append((name, why))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"an engine that always runs has asked for {name}")
+
+
 Hire = Callable[..., Crew]
 
 
@@ -72,7 +88,7 @@ async def hire(house: House, tmp_path: Path) -> AsyncIterator[Hire]:
 
     def hire(*entries: dict[str, Any]) -> Crew:
         engines = [engine(tmp_path / "qwen", **entry) for entry in entries]
-        crews.append(Crew(engines, house, house, QUICK))
+        crews.append(Crew(engines, house, Quiet(), house, QUICK))
         return crews[-1]
 
     yield hire

@@ -99,7 +99,7 @@ class TestEnvironment:
 
     def test_replicas_share_out_the_gpus(self) -> None:
         """In the order in which they are named, tensor x pipeline of them each."""
-        settings = engine(gpus=[4, 5, 6, 7], tensor_parallel_size=2).vllm
+        settings = engine(gpus=[4, 5, 6, 7], tensor_parallel_size=2)
 
         given = [vllm.environment(settings, replica, 8) for replica in (0, 1)]
 
@@ -107,7 +107,7 @@ class TestEnvironment:
 
     def test_without_names_they_are_numbered(self) -> None:
         """Every replica gets the next ones that the machine shows."""
-        settings = engine().vllm
+        settings = engine()
 
         given = [vllm.environment(settings, replica, 2) for replica in (0, 1)]
 
@@ -115,10 +115,10 @@ class TestEnvironment:
 
     def test_what_is_configured_wins(self) -> None:
         """Also over our own choice; where no GPU is known nothing is chosen."""
-        settings = engine(env={"CUDA_VISIBLE_DEVICES": "GPU-uuid", "A": "b"}).vllm
+        settings = engine(env={"CUDA_VISIBLE_DEVICES": "GPU-uuid", "A": "b"})
 
         assert vllm.environment(settings, 0, 4) == {"CUDA_VISIBLE_DEVICES": "GPU-uuid", "A": "b"}
-        assert vllm.environment(engine().vllm, 1, 0) == {}
+        assert vllm.environment(engine(), 1, 0) == {}
 
 
 @pytest.mark.parametrize(

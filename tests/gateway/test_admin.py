@@ -27,7 +27,7 @@ def gateway() -> Gateway:
 
 @pytest.fixture
 def app(gateway: Gateway) -> FastAPI:
-    return build(gateway.fleet, gateway.keeper, Admin())
+    return build(gateway.fleet, gateway.keeper, Admin(), gateway.floor)
 
 
 def caller(app: FastAPI, host: str = "127.0.0.1:8001") -> httpx2.AsyncClient:
@@ -169,7 +169,7 @@ class TestWhoMayCall:
         """With a token set, nothing is told without exactly this one, the schema neither."""
         admin = Admin.model_validate({"token": "right"})
         headers = {"authorization": given} if given else {}
-        async with caller(build(gateway.fleet, gateway.keeper, admin)) as client:
+        async with caller(build(gateway.fleet, gateway.keeper, admin, gateway.floor)) as client:
             seen = [
                 await client.get(path, headers=headers)
                 for path in ("/admin/fleet", "/openapi.json")
@@ -181,7 +181,9 @@ class TestWhoMayCall:
     async def test_right_token(self, gateway: Gateway, foreign: str) -> None:
         """With it, any name of the gateway will do."""
         admin = Admin.model_validate({"token": "right", "host": "0.0.0.0"})
-        async with caller(build(gateway.fleet, gateway.keeper, admin), foreign) as client:
+        async with caller(
+            build(gateway.fleet, gateway.keeper, admin, gateway.floor), foreign
+        ) as client:
             answer = await client.get("/admin/fleet", headers={"authorization": "Bearer right"})
 
         assert 200 == answer.status_code

@@ -3,12 +3,16 @@
 import json
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from headrace.config.schema import Backend, Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.floor import Floor, Why
 from headrace.fleet.registry import Fleet
+from headrace.fleet.states import State
 from headrace.gateway import local
+from headrace.telemetry.engines import EngineMetrics
 
 CATALOGUE = Catalogue([Model(name="m", aliases=("a", "b")), Model(name="n", context_length=99)])
 
@@ -45,8 +49,24 @@ def test_ready(draining: bool, status: int) -> None:
     fleet = Fleet(["m", "n"], 1.0)
     fleet.add(Backend.model_validate({"url": "http://a", "serves": ["m"]}))
 
-    found, body = local.ready(fleet, draining=draining)
+    floor = Floor(fleet, EngineMetrics(CollectorRegistry(), Why))
+
+    found, body = local.ready(floor, fleet, draining=draining)
 
     assert status == found
     expected = {"status": "draining" if draining else "ready", "replicas": {"m": 1, "n": 0}}
     assert expected == json.loads(body)
+
+
+def test_a_model_at_zero_is_no_error() -> None:
+    """What starts or wakes when it is asked for is told as such, and the gateway is ready."""
+    fleet = Fleet(["m", "n", "o"], 1.0)
+    floor = Floor(fleet, EngineMetrics(CollectorRegistry(), Why))
+    fleet.add(Backend.model_validate({"url": "http://a", "serves": ["m"], "name": "a"}))
+    floor.tell("b", ("n",), Why.OFF, "idle")
+    floor.tell("c", ("o",), Why.FAILED, "no GPU")
+    fleet.move(fleet.replicas["a"], State.SLEEPING, "idle")
+
+    found, body = local.ready(floor, fleet, draining=False)
+
+    assert (200, ["m", "n"]) == (found, json.loads(body)["on_demand"])

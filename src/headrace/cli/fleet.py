@@ -31,6 +31,8 @@ COLOURS = {
     "ejected": "red",
     "starting": "cyan",
     "warming": "cyan",
+    "failed": "red",
+    "died": "yellow",
 }
 # A name from an engine or a reason with an engine's words must not move the cursor.
 UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160)))
@@ -178,6 +180,14 @@ def table(seen: Any, now: datetime) -> Table:
             f"{load['age_s']:.1f}s ago" if load else "-",
             _safe(each["reason"]),
         )
+    for each in seen["away"]:
+        state = each["state"]
+        since_s = (now - datetime.fromisoformat(each["since"])).total_seconds()
+        waiting = sum(seen["waiting"].get(model, 0) for model in each["serves"])
+        name, why = _safe(each["name"]), each["reason"]
+        why += f"; {waiting} waiting" if waiting else ""
+        colour = COLOURS.get(state, "dim")
+        shown.add_row(name, Text(state, colour), _span(since_s), *"-----", _safe(why))
     return shown
 
 

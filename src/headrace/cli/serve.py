@@ -10,7 +10,7 @@ from headrace import __version__
 from headrace.cli.run import run
 from headrace.config.load import load
 from headrace.config.schema import Config, Model
-from headrace.engines.crew import Crew, models
+from headrace.engines.crew import Crew, models, patience
 from headrace.engines.remote import Prober
 from headrace.engines.roster import Fronted, Roster, Tape
 from headrace.errors import ConfigError
@@ -69,12 +69,23 @@ def serve(
 
 
 def with_engines(config: Config) -> Config:
-    """The configuration in which the models of its engines are declared, too."""
+    """
+    The configuration in which the models of its engines are declared, too. Requests for those that
+    may be at zero are patient enough for a start, unless something else was declared.
+    """
     if not config.engines:
         return config
     known = list(config.models) or [Model(name=served) for served in config.served]
     names = {name for model in known for name in (model.name, *model.aliases)}
     known += [model for model in models(config.engines) if model.name not in names]
+    warm_up_s = config.health.warm_up_s if config.health.warm_up else 0.0
+    cold = patience(config.engines, warm_up_s)
+    known = [
+        model.model_copy(update={"cold_start_s": cold[model.name]})
+        if model.cold_start_s is None and model.name in cold
+        else model
+        for model in known
+    ]
     return config.model_copy(update={"models": tuple(known)})
 
 
@@ -91,7 +102,7 @@ class Serving:
             fronted = tuple(tape.front(backend) for backend in self._config.backends)
             self._gateway = Gateway(self._config.model_copy(update={"backends": fronted}))
             self._roster = Fronted(self._gateway.fleet, tape)
-        self._crew = Crew(config.engines, self._roster, self._gateway.log)
+        self._crew = Crew(config.engines, self._roster, self._gateway.floor, self._gateway.log)
         self._prober = Prober(config.backends, self._gateway.log)
         self._annex = Annex(self._gateway)
         self._listening = False
@@ -104,8 +115,11 @@ class Serving:
         if self._config.discovery:
             parts.append(count(len(self._config.discovery), "source"))
         if self._config.engines:
-            engines = sum(engine.replicas for engine in self._config.engines)
-            parts.append(f"{count(engines, 'engine')} to start")
+            now = sum(engine.least for engine in self._config.engines)
+            later = sum(engine.replicas for engine in self._config.engines) - now
+            parts.append(f"{count(now, 'engine')} to start")
+            if later:
+                parts.append(f"{later} on demand")
         typer.echo(
             f"Headrace {__version__} listens on {self._gateway.url}"
             f" ({', '.join(parts)}). Ctrl-C stops it."

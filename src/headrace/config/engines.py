@@ -11,6 +11,7 @@ KINDS = ("vllm", "llamacpp", "sim")
 REMOTE = ("s3://", "gs://", "az://")  # addresses that vLLM's own loaders read
 
 Count = Annotated[int, Field(ge=1)]
+FULL_AT = 64  # requests at a replica, where its own limit is not known
 
 
 class Vllm(Section):
@@ -62,7 +63,13 @@ class Vllm(Section):
         default=False, description="Start sooner and answer slower: no CUDA graphs, no compiling."
     )
     enable_sleep_mode: bool = Field(
-        default=False, description="Whether it can be put to sleep to free the GPU's memory."
+        default=False,
+        description="Whether it can be put to sleep to free the GPU's memory. When idle it is,"
+        " where `min` allows that.",
+    )
+    sleep_level: Literal[1, 2] = Field(
+        default=1,
+        description="1 keeps the weights in main memory, 2 drops them and reads them anew.",
     )
     speculative_config: dict[str, Any] = Field(
         default={}, description="Speculative decoding, for example {method: ngram, ...}."
@@ -128,6 +135,10 @@ class Sim(Section):
     )
     speed: float = Field(default=1.0, gt=0, description="Simulated seconds per second.")
     seed: int = Field(default=0, ge=0, description="The same seed gives the same answers.")
+    enable_sleep_mode: bool = Field(
+        default=False, description="Whether it is put to sleep when idle, as vLLM can be."
+    )
+    sleep_level: Literal[1, 2] = Field(default=1, description="Like that of vLLM.")
     extra_args: tuple[str, ...] = Field(
         default=(), description="Further options of `headrace engine sim`."
     )
@@ -151,7 +162,21 @@ class LocalEngine(Section):
     serves: tuple[str, ...] = Field(
         default=(), description="Names clients use for the model; by default one made of `model`."
     )
-    replicas: int = Field(default=1, ge=1, le=64, description="How many of it are started.")
+    replicas: int = Field(default=1, ge=1, le=64, description="How many of it run at most.")
+    min: int | None = Field(
+        default=None,
+        ge=0,
+        description="How many of them run when nobody calls; 0 is allowed. By default all.",
+    )
+    idle_stop_s: Seconds = Field(
+        default=300.0,
+        description="A replica above `min` without a request for so long is stopped, or sleeps.",
+    )
+    full_at: Count | None = Field(
+        default=None,
+        description="Requests at each running replica at which another one is started; by default"
+        " what one runs at the same time, where that is set, else 64.",
+    )
     port: int = Field(
         default=0,
         ge=0,
@@ -174,7 +199,38 @@ class LocalEngine(Section):
             )
         if self.model is None and self.type != "llamacpp":
             raise ValueError(f"needs a `model`, as every engine of type {self.type} does")
+        if self.min is not None and self.min > self.replicas:
+            raise ValueError(f"has `min` {self.min}, which is more than `replicas` {self.replicas}")
         return self
+
+    @property
+    def least(self) -> int:
+        """Replicas that run when nobody calls."""
+        return self.replicas if self.min is None else self.min
+
+    @property
+    def elastic(self) -> bool:
+        """Whether replicas come and go with the calls."""
+        return self.least < self.replicas
+
+    @property
+    def slots(self) -> int:
+        """Requests at each replica at which another one is started."""
+        if self.type == "llamacpp":
+            return self.full_at or self.llamacpp.slots
+        return self.full_at or self.vllm.max_num_seqs or FULL_AT
+
+    @property
+    def sleep_level(self) -> int:
+        """How deep an idle replica sleeps; 0: it is stopped instead."""
+        kind = {"vllm": self.vllm, "sim": self.sim}.get(self.type)
+        sleeps = self.elastic and kind is not None and kind.enable_sleep_mode
+        return kind.sleep_level if kind is not None and sleeps else 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the catalogue that each replica serves: the model, and its adapters."""
+        return (self.names[0], *self.vllm.lora_modules)
 
     @property
     def names(self) -> tuple[str, ...]:

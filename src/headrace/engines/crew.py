@@ -15,7 +15,8 @@ from headrace.config.engines import LocalEngine
 from headrace.config.schema import Backend, Model
 from headrace.engines import gpus, llamacpp, preflight, tether, vllm
 from headrace.engines.child import Launch
-from headrace.engines.roster import Log, Roster
+from headrace.engines.roster import Floor, Log, Roster
+from headrace.engines.rota import Rota
 from headrace.engines.supervisor import Backoff, Change, State, Supervisor
 from headrace.errors import StartError
 
@@ -37,6 +38,19 @@ def models(engines: Sequence[LocalEngine]) -> list[Model]:
     return list(found.values())
 
 
+def patience(engines: Sequence[LocalEngine], warm_up_s: float) -> dict[str, float]:
+    """
+    How long requests wait for models that may have no replica at all, in seconds: as long as their
+    engines may take to start and to answer a first token.
+    """
+    found: dict[str, float] = {}
+    for engine in engines:
+        if engine.least == 0:
+            for model in engine.models:
+                found[model] = max(found.get(model, 0.0), engine.start_s + warm_up_s)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """One replica of one engine."""
@@ -53,11 +67,13 @@ class Crew:
         self,
         engines: Sequence[LocalEngine],
         roster: Roster,
+        floor: Floor,
         log: Log,
         backoff: Backoff | None = None,
     ) -> None:
         self._engines = engines
         self._roster = roster
+        self._floor = floor
         self._log = log
         self._backoff = backoff
         self._posts = [
@@ -66,6 +82,7 @@ class Crew:
             for number, name in enumerate(engine.replica_names)
         ]
         self._supervisors: dict[str, Supervisor] = {}
+        self._rotas: dict[str, Rota] = {}  # by replica; of engines that come and go
         self._broken: dict[str, str] = {}
         self._all_broken = asyncio.Event()
 
@@ -91,11 +108,16 @@ class Crew:
             launch = self._launch(post, len(shown or ()))
             supervisor = Supervisor(launch, partial(self._on_change, post), self._backoff)
             self._supervisors[post.name] = supervisor
-            supervisor.watch()
+            if not post.engine.elastic:
+                supervisor.watch()
+        for engine in self._engines:
+            if engine.elastic:
+                self._hire(engine)
 
     async def failed(self) -> None:
         """
-        Wait until every engine is in a crash loop; forever if there is none.
+        Wait until every engine is in a crash loop; forever if there is none, or if there is one
+        that requests may start again.
 
         Raises:
             StartError: that happened; it tells why each of them ended.
@@ -106,6 +128,7 @@ class Crew:
 
     async def stop(self) -> None:
         """End them all, each within its own grace."""
+        await asyncio.gather(*(rota.stop() for rota in set(self._rotas.values())))
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
 
     def kill(self) -> None:
@@ -113,13 +136,20 @@ class Crew:
         for supervisor in self._supervisors.values():
             supervisor.kill()
 
+    def _hire(self, engine: LocalEngine) -> None:
+        """Leave it to the calls when this engine's replicas run."""
+        mine = {name: self._supervisors[name] for name in engine.replica_names}
+        rota = Rota(engine, mine, self._floor, self._log)
+        self._rotas.update(dict.fromkeys(mine, rota))
+        rota.start()
+
     def _launch(self, post: Post, shown: int) -> Launch:
         engine = post.engine
         env: dict[str, str] = {}
         explain: Callable[[Sequence[str]], str] = vllm.explain
         if engine.type == "vllm":
             argv = (*TETHER, *vllm.arguments(engine))
-            env = vllm.environment(engine.vllm, post.number, shown)
+            env = vllm.environment(engine, post.number, shown)
         elif engine.type == "llamacpp":
             weights = llamacpp.weights(Path(engine.model) if engine.model else None)
             argv = llamacpp.command(weights, engine.names[0], engine.llamacpp)
@@ -143,31 +173,42 @@ class Crew:
             self._log.event("engine_log", engine=name, level=said.level, line=said.text)
 
     def _on_change(self, post: Post, change: Change) -> None:
-        name = post.name
+        name, engine = post.name, post.engine
+        rota = self._rotas.get(name)
         if change.state is State.STARTING:
-            self._log.event("engine_starting", engine=name, type=post.engine.type)
+            self._log.event("engine_starting", engine=name, type=engine.type)
+            self._floor.tell(name, engine.models, "starting", "its engine loads")
         elif change.state is State.READY:
             self._log.event("engine_ready", engine=name, url=change.url, seconds=change.seconds)
-            # Not trusted: the fleet lets it answer a first token before a user waits for one.
-            self._roster.add(_backend(post, change.url), trusted=False)
         elif change.state is State.DIED:
             self._roster.remove(name, change.reason)
+            self._floor.tell(name, engine.models, "died", change.reason)
             self._log.event(
                 "engine_died", engine=name, reason=change.reason, restart_in_s=change.seconds
             )
         elif change.state is State.FAILED:
-            self._roster.remove(name, change.reason)
-            self._log.event(
-                "engine_failed", engine=name, reason=change.reason, log=list(change.log)
-            )
+            self._fail(post, change)
+        if rota is not None:
+            rota.changed(name, change)
+        if change.state is State.READY:
+            # Not trusted: the fleet lets it answer a first token before a user waits for one.
+            join = partial(self._roster.add, _backend(post, change.url), trusted=False)
+            join() if rota is None else rota.adopt(name, join)
+
+    def _fail(self, post: Post, change: Change) -> None:
+        """A crash loop: the end of an engine that should always run."""
+        name = post.name
+        self._roster.remove(name, change.reason)
+        self._floor.tell(name, post.engine.models, "failed", change.reason)
+        self._log.event("engine_failed", engine=name, reason=change.reason, log=list(change.log))
+        if name not in self._rotas:
             self._broken[name] = change.reason
             if len(self._broken) == len(self._posts):
                 self._all_broken.set()
 
 
 def _backend(post: Post, url: str) -> Backend:
-    names = (post.engine.names[0], *post.engine.vllm.lora_modules)
-    return Backend(url=url, name=post.name, serves={name: name for name in names})
+    return Backend(url=url, name=post.name, serves={name: name for name in post.engine.models})
 
 
 def _simulated(engine: LocalEngine) -> tuple[str, ...]:

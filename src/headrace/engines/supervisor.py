@@ -104,9 +104,12 @@ class Supervisor:
             keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
-        child, self._child = self._child, None
-        if child is not None:
-            await child.end(self._launch.stop_s)
+        child = self._child
+        if child is None:
+            return
+        await child.end(self._launch.stop_s)
+        if self._child is child:  # kept until here: a stop that is cancelled can be asked for again
+            self._child = None
             self._listener(Change(State.STOPPED))
 
     def kill(self) -> None:

@@ -103,17 +103,21 @@ def _switches(settings: Vllm) -> list[str]:
     return argv
 
 
-def environment(settings: Vllm, replica: int, visible: int) -> dict[str, str]:
+def environment(engine: LocalEngine, replica: int, visible: int) -> dict[str, str]:
     """
-    The variables of one replica: those of the configuration, and which GPUs are its own.
+    The variables of one replica: those of the configuration, and which GPUs are its own. The
+    development mode, which /sleep is a part of, only where we put it to sleep.
 
     ``visible`` is how many GPUs there are, 0 where that is unknown. One replica without ``gpus``
     sees all of them, as vLLM would by itself.
     """
+    settings = engine.vllm
     each = settings.gpus_each
     gpus = settings.gpus or (tuple(range(visible)) if replica or visible > each else ())
     mine = gpus[replica * each : (replica + 1) * each]
     own = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))} if mine else {}
+    if engine.sleep_level:
+        own["VLLM_SERVER_DEV_MODE"] = "1"
     return {**own, **{name: value.get_secret_value() for name, value in settings.env.items()}}
 
 

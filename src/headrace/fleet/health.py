@@ -23,6 +23,7 @@ from headrace.telemetry.writer import Writer
 
 TICK_S = 0.5
 JITTER = 0.1  # of an interval, so that the probes of many gateways do not march in step
+SOON_S = 0.1  # between two looks whether a replica that is set aside, or asleep, may come back
 STARTING_S = 0.5  # between two probes of a replica that users wait for
 CONFIRM_S = 2.0  # for the token that a replica must answer when it only seems stuck
 HALF_OPEN_S = 30.0  # for the first token after an ejection: it has been warm before
@@ -127,7 +128,10 @@ class Keeper:
             await asyncio.sleep(_jittered(rules.interval_s))
         while True:
             if replica.state is State.EJECTED and ward.sentence.until > time.monotonic():
-                await asyncio.sleep(min(0.1, rules.interval_s))
+                await asyncio.sleep(min(SOON_S, rules.interval_s))
+                continue
+            if replica.state is State.SLEEPING:  # whoever put it to sleep watches its process
+                await asyncio.sleep(min(SOON_S, rules.interval_s))
                 continue
             if replica.state is not State.DRAINING:
                 self._heard(ward, await self._check(ward))
@@ -314,7 +318,7 @@ class Keeper:
         present = [
             peer
             for peer in self._fleet.replicas.values()
-            if peer.state not in {State.DRAINING, State.GONE}
+            if peer.state not in {State.SLEEPING, State.DRAINING, State.GONE}
         ]
         for model in replica.serves:
             peers = [peer for peer in present if model in peer.serves]

@@ -4,6 +4,7 @@ The states of a replica and which may follow which. What causes a transition is 
     starting → warming → ready ⇄ degraded
                   ↑         ↓        ↓
                   └────── ejected ←──┘
+    ready, degraded → sleeping → warming
     any of them → draining → gone
 """
 
@@ -21,6 +22,7 @@ class State(StrEnum):
     READY = "ready"
     DEGRADED = "degraded"  # routable, but something is wrong with it
     EJECTED = "ejected"  # failed; it comes back when it proves itself
+    SLEEPING = "sleeping"  # nobody called; its engine has given up the GPU's memory until woken
     DRAINING = "draining"  # told to go; finishes what it has
     GONE = "gone"
 
@@ -33,9 +35,14 @@ FOLLOWS: dict[State, frozenset[State]] = {
     State.WARMING: frozenset(
         {State.READY, State.STARTING, State.EJECTED, State.DRAINING, State.GONE}
     ),
-    State.READY: frozenset({State.DEGRADED, State.EJECTED, State.DRAINING, State.GONE}),
-    State.DEGRADED: frozenset({State.READY, State.EJECTED, State.DRAINING, State.GONE}),
+    State.READY: frozenset(
+        {State.DEGRADED, State.EJECTED, State.SLEEPING, State.DRAINING, State.GONE}
+    ),
+    State.DEGRADED: frozenset(
+        {State.READY, State.EJECTED, State.SLEEPING, State.DRAINING, State.GONE}
+    ),
     State.EJECTED: frozenset({State.WARMING, State.DRAINING, State.GONE}),
+    State.SLEEPING: frozenset({State.WARMING, State.DRAINING, State.GONE}),
     State.DRAINING: frozenset({State.READY, State.STARTING, State.EJECTED, State.GONE}),
     State.GONE: frozenset(),
 }

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException as HttpError
 
 from headrace import __version__
 from headrace.config.fleet import LOOPBACK, Admin
+from headrace.fleet.floor import Away, Floor, Why
 from headrace.fleet.health import Keeper
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
@@ -83,12 +84,27 @@ class ReplicaLife(ReplicaView):
     history: list[Step]
 
 
+class AwayView(BaseModel):
+    """A replica of an engine of ours that is not in the fleet now."""
+
+    name: str
+    serves: list[str]
+    state: Why
+    reason: str
+    since: datetime
+
+
 class FleetView(BaseModel):
-    """All replicas, and how many each model can be answered by."""
+    """
+    All replicas, how many each model can be answered by, and how many requests wait for its first.
+    """
 
     version: str
     models: dict[str, int]
+    waiting: dict[str, int]
+    on_demand: list[str] = Field(description="Models at zero; a replica starts when asked.")
     replicas: list[ReplicaView]
+    away: list[AwayView]
 
 
 class Drain(BaseModel):
@@ -105,7 +121,7 @@ class Undrain(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def build(fleet: Fleet, keeper: Keeper, config: Admin) -> FastAPI:
+def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor) -> FastAPI:
     """The API of one gateway."""
     app = FastAPI(title="Headrace admin API", version=__version__, docs_url=None, redoc_url=None)
 
@@ -121,7 +137,10 @@ def build(fleet: Fleet, keeper: Keeper, config: Admin) -> FastAPI:
         return FleetView(
             version=__version__,
             models={model: len(group.replicas) for model, group in fleet.groups.items()},
+            waiting={model: group.hold.requests for model, group in fleet.groups.items()},
+            on_demand=floor.on_demand,
             replicas=[ReplicaView(**_fields(each, keeper)) for each in fleet.present],
+            away=[_away(each) for each in floor.away],
         )
 
     @app.post("/admin/fleet/{name:path}/drain", status_code=202)
@@ -168,6 +187,16 @@ class _Guard:
         if request.method == "POST" and kind != "application/json":
             return _error(415, "Send the body as application/json; `{}` will do.")
         return await call_next(request)
+
+
+def _away(away: Away) -> AwayView:
+    return AwayView(
+        name=away.name,
+        serves=[*away.models],
+        state=away.state,
+        reason=away.reason,
+        since=away.since,
+    )
 
 
 def _life(replica: Replica, keeper: Keeper) -> ReplicaLife:

@@ -66,7 +66,9 @@ class Annex:
         uvicorn = await loop.run_in_executor(None, importlib.import_module, "uvicorn")
         admin = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.admin")
         config = uvicorn.Config(
-            admin.build(self._gateway.fleet, self._gateway.keeper, self._config),
+            admin.build(
+                self._gateway.fleet, self._gateway.keeper, self._config, self._gateway.floor
+            ),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -20,6 +20,7 @@ from headrace.config.schema import Config, Model
 from headrace.errors import ApiError, Overloaded, StartError
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.discovery.watch import watches
+from headrace.fleet.floor import Floor, Why
 from headrace.fleet.health import CAUSES, Keeper
 from headrace.fleet.registry import Fleet
 from headrace.fleet.states import State
@@ -30,6 +31,7 @@ from headrace.gateway.exchange import Exchange
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.progress import progress
 from headrace.gateway.request import Budget, Request
+from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
@@ -85,6 +87,7 @@ class Gateway:
             FleetMetrics(self.metrics.registry, State, CAUSES),
             lambda: progress(self._active, now()),
         )
+        self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why))
         for backend in config.backends:
             self.fleet.add(backend)
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
@@ -225,7 +228,7 @@ class Gateway:
         elif endpoint.path == "/health":
             client.answer(200, headers, b'{"status":"ok"}')
         elif endpoint.path == "/ready":
-            status, body = local.ready(self.fleet, draining=self.draining)
+            status, body = local.ready(self.floor, self.fleet, draining=self.draining)
             retry = b"retry-after: 1\r\n" if status == 503 else b""
             client.answer(status, headers + retry, body)
         elif endpoint.path == "/v1/models":

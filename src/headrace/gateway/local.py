@@ -3,6 +3,7 @@
 from headrace.config.schema import Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
+from headrace.fleet.floor import Floor
 from headrace.fleet.registry import Fleet
 from headrace.gateway.answers import encode
 
@@ -30,16 +31,19 @@ def model(catalogue: Catalogue, name: str, created: int) -> bytes:
     return encode(_model(catalogue.resolve(name), name, created))
 
 
-def ready(fleet: Fleet, *, draining: bool) -> tuple[int, bytes]:
+def ready(floor: Floor, fleet: Fleet, *, draining: bool) -> tuple[int, bytes]:
     """
     ``GET /ready``: status and body. Not ready while draining.
 
     A declared model without replicas does not make the gateway unready: its requests are held, and
-    a gateway taken out of rotation could not hold them.
+    a gateway taken out of rotation could not hold them. ``on_demand`` are those of them whose
+    replica starts or wakes when it is asked for.
     """
     replicas = {model: len(group.replicas) for model, group in fleet.groups.items()}
-    status = "draining" if draining else "ready"
-    return 503 if draining else 200, encode({"status": status, "replicas": replicas})
+    said: dict[str, object] = {"status": "draining" if draining else "ready", "replicas": replicas}
+    if on_demand := floor.on_demand:
+        said["on_demand"] = on_demand
+    return 503 if draining else 200, encode(said)
 
 
 def _model(model: Model, name: str, created: int) -> dict[str, object]:

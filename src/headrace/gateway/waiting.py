@@ -29,7 +29,7 @@ class Waiting:
         Return when the model has a replica.
 
         Raises:
-            NoReplica: none came within the queue clock.
+            NoReplica: none came within the queue clock, or none can be started.
             Overloaded: too many wait already.
 
         """
@@ -38,7 +38,10 @@ class Waiting:
             async with asyncio.timeout(patience_s):
                 await self._ready(exchange, group)
         except TimeoutError:
-            message = f"No replica of `{exchange.served}` became ready within {patience_s:g} s."
+            trouble = f": {group.hold.trouble}" if group.hold.trouble else ""
+            message = (
+                f"No replica of `{exchange.served}` became ready within {patience_s:g} s{trouble}."
+            )
             raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
 
     async def _ready(self, exchange: Exchange, group: Group) -> None:

@@ -1,0 +1,89 @@
+"""
+vLLM's sleep mode: to sleep, to wake, and to ask. When that is done is rota.py's.
+
+The calls are those of vLLM 0.32 (https://docs.vllm.ai/en/latest/features/sleep_mode/). The server
+has them with VLLM_SERVER_DEV_MODE=1 only.
+"""
+
+from typing import Any
+
+import httpx2
+
+ASK_S = 10.0  # an engine that is well says at once whether it sleeps
+RELOAD: dict[str, Any] = {"method": "reload_weights"}
+
+
+class Failed(Exception):
+    """The engine did not do it; the text says what it was asked, and what it said."""
+
+
+async def sleep(url: str, level: int, within_s: float) -> None:
+    """
+    Give up the GPU's memory: at level 1 the weights move to main memory, at level 2 they are lost.
+
+    Raises:
+        Failed: it did not.
+
+    """
+    async with _client(url, within_s) as client:
+        await _post(client, "/sleep", params={"level": level})
+
+
+async def wake(url: str, level: int, within_s: float) -> None:
+    """
+    Return when the engine computes again. After level 2 its weights are read from where they lie
+    before memory is taken for the cache, as vLLM's documentation has it.
+
+    Raises:
+        Failed: it did not wake in time, or is still asleep.
+
+    """
+    async with _client(url, within_s) as client:
+        if level == 1:
+            await _post(client, "/wake_up")
+        else:
+            await _post(client, "/wake_up", params={"tags": "weights"})
+            await _post(client, "/collective_rpc", json=RELOAD)
+            await _post(client, "/wake_up", params={"tags": "kv_cache"})
+        if await _asleep(client):
+            raise Failed("POST /wake_up went well, and it still says that it sleeps")
+
+
+async def asleep(url: str) -> bool:
+    """
+    Whether an engine sleeps.
+
+    Raises:
+        Failed: it does not know: it is no vLLM, or without its development mode.
+
+    """
+    async with _client(url, ASK_S) as client:
+        return await _asleep(client)
+
+
+def _client(url: str, within_s: float) -> httpx2.AsyncClient:
+    """Plain HTTP on loopback: to load certificates for it would hold up the gateway for 20 ms."""
+    return httpx2.AsyncClient(base_url=url, timeout=within_s, trust_env=False, verify=False)
+
+
+async def _asleep(client: httpx2.AsyncClient) -> bool:
+    what = "GET /is_sleeping"
+    try:
+        answer = await client.get("/is_sleeping")
+        said = answer.json()
+    except httpx2.HTTPError as error:
+        raise Failed(f"{what}: {str(error) or type(error).__name__}") from None
+    except ValueError:
+        raise Failed(f"{what} was answered {answer.status_code} without JSON") from None
+    if answer.status_code != 200 or not isinstance(said, dict) or "is_sleeping" not in said:
+        raise Failed(f"{what} was answered {answer.status_code}")
+    return bool(said["is_sleeping"])
+
+
+async def _post(client: httpx2.AsyncClient, path: str, **options: Any) -> None:
+    try:
+        answer = await client.post(path, **options)
+    except httpx2.HTTPError as error:
+        raise Failed(f"POST {path}: {str(error) or type(error).__name__}") from None
+    if answer.status_code != 200:
+        raise Failed(f"POST {path} was answered {answer.status_code}")
