@@ -67,8 +67,10 @@ class Vllm(Section):
         description="Whether it can be put to sleep to free the GPU's memory. When idle it is,"
         " where `min` allows that.",
     )
-    sleep_level: Literal[1, 2] = Field(
+    sleep_level: int = Field(
         default=1,
+        ge=1,
+        le=2,
         description="1 keeps the weights in main memory, 2 drops them and reads them anew.",
     )
     speculative_config: dict[str, Any] = Field(
@@ -138,7 +140,7 @@ class Sim(Section):
     enable_sleep_mode: bool = Field(
         default=False, description="Whether it is put to sleep when idle, as vLLM can be."
     )
-    sleep_level: Literal[1, 2] = Field(default=1, description="Like that of vLLM.")
+    sleep_level: int = Field(default=1, ge=1, le=2, description="Like that of vLLM.")
     extra_args: tuple[str, ...] = Field(
         default=(), description="Further options of `headrace engine sim`."
     )

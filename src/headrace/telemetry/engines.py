@@ -31,7 +31,8 @@ class EngineMetrics:
         )  # fmt: skip
         self._failed = Counter(
             "headrace_cold_start_failures_total",
-            "Starts of engines that were given up after a crash loop.", ("model",), registry=registry,
+            "Starts of engines that were given up after a crash loop.",
+            ("model",), registry=registry,
         )  # fmt: skip
         self._rests = Counter(
             "headrace_idle_stops_total", "Replicas that were stopped or put to sleep when idle.",
