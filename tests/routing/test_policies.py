@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.routing.policies import least_tokens
+from headrace.routing.policies import least
 
 loads = st.lists(st.integers(0, 5) | st.integers(0, 10**9), min_size=1, max_size=30)
 
@@ -14,15 +14,15 @@ loads = st.lists(st.integers(0, 5) | st.integers(0, 10**9), min_size=1, max_size
 @given(loads, st.integers(0, 10**9))
 def test_the_choice_has_the_least(loads: list[int], turn: int) -> None:
     """Whatever the loads and the turn, no replica has less than the chosen one."""
-    assert min(loads) == loads[least_tokens(loads, turn)]
+    assert min(loads) == loads[least(loads, turn)]
 
 
 @given(loads)
 def test_each_equal_has_its_turn(loads: list[int]) -> None:
     """In as many turns as there are replicas, each of the least loaded ones is chosen."""
-    least = {index for index, load in enumerate(loads) if load == min(loads)}
+    lowest = {index for index, load in enumerate(loads) if load == min(loads)}
 
-    assert least == {least_tokens(loads, turn) for turn in range(len(loads))}
+    assert lowest == {least(loads, turn) for turn in range(len(loads))}
 
 
 @given(st.integers(1, 30), st.integers(0, 9), st.integers(0, 10**6), st.integers(1, 5))
@@ -30,7 +30,7 @@ def test_equals_are_spread_evenly(count: int, load: int, start: int, rounds: int
     """When all are equal, each is chosen as often as any other, whatever turn is the first."""
     turns = range(start, start + rounds * count)
 
-    chosen = Counter(least_tokens([load] * count, turn) for turn in turns)
+    chosen = Counter(least([load] * count, turn) for turn in turns)
 
     assert dict.fromkeys(range(count), rounds) == chosen
 
@@ -40,7 +40,7 @@ def test_a_burst_is_balanced(costs: list[int], replicas: int) -> None:
     """Nothing ends meanwhile: no replica is ahead of another by more than one request."""
     loads = [0] * replicas
     for turn, cost in enumerate(costs):
-        loads[least_tokens(loads, turn)] += cost
+        loads[least(loads, turn)] += cost
 
     assert max(loads) - min(loads) <= max(costs)
 
@@ -50,4 +50,4 @@ def test_a_burst_is_balanced(costs: list[int], replicas: int) -> None:
 )
 def test_the_next_equal_at_or_after_the_turn(turn: int, index: int) -> None:
     """The turn is a place to start from, modulo the count."""
-    assert index == least_tokens([5, 2, 5, 2], turn)
+    assert index == least([5, 2, 5, 2], turn)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from headrace.routing.policies import least_tokens
+from headrace.routing.policies import least
 from headrace.types import Decision
 
 # Stored responses and conversations remembered: an id and a name, some 200 bytes each.
@@ -59,7 +59,7 @@ def choose(
         return Decision(0, ONLY)
     if holder is not None and holder in names:
         return Decision(names.index(holder), STICKY)
-    return Decision(least_tokens(loads, turn), LEAST)
+    return Decision(least(loads, turn), LEAST)
 
 
 def without(

@@ -1,0 +1,192 @@
+"""
+Which replica probably holds which blocks of prompts: an inverted index, and an order of age. Pure.
+
+It mirrors what engines do with their KV caches: a block is held from the dispatch of a request that
+needs it, the least recently used go first, and of one request its last ones. What engines report
+about cached tokens corrects how much each replica is believed to hold.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+# What a block on one replica costs, measured with tracemalloc; benchmarks/routing/decision.py
+# prints it.
+BLOCK_BYTES = 200
+# References that the orders of age hold per block before they are written anew.
+SLACK = 4
+# A share (1 / AHEAD) of the capacity is given up at once, so that not every request has to.
+AHEAD = 64
+
+Depths = dict[int, int]
+NOWHERE: Depths = {}
+
+
+class Index:
+    """
+    Blocks are 64-bit chained hashes, replicas are small numbers (slots).
+
+    ``max_bytes`` bounds all of it; each slot gets an equal share at most.
+    """
+
+    def __init__(self, max_bytes: int = 256 * 1024 * 1024) -> None:
+        self._holders: dict[int, int] = {}  # block -> a bit for each slot
+        self._shelves: dict[int, _Shelf] = {}
+        self._free: list[int] = []
+        self._max_blocks = max(1, max_bytes // BLOCK_BYTES)
+
+    def __len__(self) -> int:
+        """Blocks held, each counted once per replica."""
+        return sum(len(shelf.stamps) for shelf in self._shelves.values())
+
+    @property
+    def bytes(self) -> int:
+        """Roughly what it takes in memory."""
+        return len(self) * BLOCK_BYTES
+
+    def open(self, capacity: int) -> int:
+        """A slot for one more replica, which holds ``capacity`` blocks at most."""
+        slot = self._free.pop() if self._free else len(self._shelves)
+        self._shelves[slot] = _Shelf(capacity)
+        return slot
+
+    def close(self, slot: int) -> None:
+        """The replica has left, and all that it held is gone."""
+        self.clear(slot)
+        del self._shelves[slot]
+        self._free.append(slot)
+        self._free.sort(reverse=True)  # the lowest first: masks stay small
+
+    def clear(self, slot: int) -> None:
+        """The replica holds nothing any more."""
+        shelf = self._shelves[slot]
+        self._unhold(slot, list(shelf.stamps))
+        shelf.stamps.clear()
+        shelf.touches.clear()
+        shelf.references = 0
+
+    def resize(self, slot: int, capacity: int) -> None:
+        """The replica holds so many blocks at most from now on."""
+        shelf = self._shelves[slot]
+        shelf.capacity = capacity
+        self._trim(slot, shelf)
+
+    def held(self, slot: int) -> int:
+        """How many blocks the replica holds."""
+        return len(self._shelves[slot].stamps)
+
+    def match(self, blocks: Sequence[int]) -> Depths:
+        """How many of the first blocks each slot holds in a row; slots with none are absent."""
+        holders = self._holders
+        alive = holders.get(blocks[0], 0) if blocks else 0
+        if not alive:
+            return NOWHERE
+        found: Depths = {}
+        depth = 0
+        for block in blocks:
+            mask = holders.get(block, 0) & alive
+            if mask != alive:
+                _note(alive & ~mask, depth, found)
+                if not mask:
+                    return found
+                alive = mask
+            depth += 1
+        _note(alive, depth, found)
+        return found
+
+    def hold(self, slot: int, blocks: list[int], known: int = 0) -> int:
+        """
+        The replica holds these blocks now; of the first ``known`` it is known already. Returns the
+        stamp under which they were added, for ``forget``.
+        """
+        shelf = self._shelves[slot]
+        shelf.stamp += 1
+        stamp = shelf.stamp
+        shelf.stamps.update(dict.fromkeys(blocks, stamp))
+        shelf.touches.append((stamp, blocks))
+        shelf.references += len(blocks)
+        holders, bit = self._holders, 1 << slot
+        for block in blocks[known:] if known else blocks:
+            holders[block] = holders.get(block, 0) | bit
+        most = min(shelf.capacity, self._max_blocks // len(self._shelves))
+        if len(shelf.stamps) > most or shelf.references > SLACK * most:
+            self._trim(slot, shelf)
+        return stamp
+
+    def forget(self, slot: int, blocks: Sequence[int], stamp: int) -> None:
+        """Take back what was held under ``stamp`` and by nobody since: it never came to be."""
+        shelf = self._shelves.get(slot)
+        if shelf is None:
+            return
+        stamps = shelf.stamps
+        gone = [block for block in blocks if stamps.get(block) == stamp]
+        for block in gone:
+            del stamps[block]
+        self._unhold(slot, gone)
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _trim(self, slot: int, shelf: "_Shelf") -> None:
+        """Give up the blocks that were not used for the longest time, of one prompt the last."""
+        most = max(1, min(shelf.capacity, self._max_blocks // len(self._shelves)))
+        most -= most // AHEAD
+        stamps, touches = shelf.stamps, shelf.touches
+        gone: list[int] = []
+        while touches and (len(stamps) > most or shelf.references > SLACK * most):
+            stamp, blocks = touches.popleft()
+            shelf.references -= len(blocks)
+            mine = [block for block in blocks if stamps.get(block) == stamp]
+            spare = len(stamps) - most
+            if spare < len(mine):  # keep the head of the prompt in its place
+                left = mine[: len(mine) - max(spare, 0)]
+                touches.appendleft((stamp, left))
+                shelf.references += len(left)
+                mine = mine[len(left) :]
+                if shelf.references > SLACK * most:
+                    self._compact(shelf)
+            for block in mine:
+                del stamps[block]
+            gone += mine
+        self._unhold(slot, gone)
+
+    @staticmethod
+    def _compact(shelf: "_Shelf") -> None:
+        """Write the order of age anew, with each block once."""
+        stamps = shelf.stamps
+        kept = [
+            (stamp, [block for block in blocks if stamps.get(block) == stamp])
+            for stamp, blocks in shelf.touches
+        ]
+        shelf.touches = deque((stamp, blocks) for stamp, blocks in kept if blocks)
+        shelf.references = sum(len(blocks) for _, blocks in shelf.touches)
+
+    def _unhold(self, slot: int, blocks: Sequence[int]) -> None:
+        holders, others = self._holders, ~(1 << slot)
+        for block in blocks:
+            mask = holders.get(block, 0) & others
+            if mask:
+                holders[block] = mask
+            else:
+                holders.pop(block, None)
+
+
+class _Shelf:
+    """What one replica holds: the latest stamp of each block, and the touches in their order."""
+
+    __slots__ = ("capacity", "references", "stamp", "stamps", "touches")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.stamp = 0
+        self.stamps: dict[int, int] = {}
+        self.touches: deque[tuple[int, list[int]]] = deque()
+        self.references = 0  # blocks in touches, the outdated ones included
+
+
+def _note(mask: int, depth: int, found: Depths) -> None:
+    """Each slot of the mask holds so many blocks."""
+    if not depth:
+        return
+    while mask:
+        low = mask & -mask
+        found[low.bit_length() - 1] = depth
+        mask ^= low

@@ -1,0 +1,317 @@
+"""
+What the gateway has in flight at one replica, as routing sees it, and the leases on it. Pure.
+
+A lane's numbers change with three events of a request only: it is taken, its first token comes, it
+ends. Each lease releases exactly once, whatever the order and however often it is told.
+"""
+
+from heapq import heappop, heappush
+from typing import NamedTuple, Protocol
+
+from headrace.routing.blocks import hash_of
+from headrace.routing.cost import USUAL, Fit, Rates
+from headrace.routing.decision import Decision
+
+# KV in use is counted in steps of so many blocks of a prompt: exact enough, and cheap.
+STRIDE = 8
+# What an engine holds at most is not known (no /metrics): the cache of a usual GPU, in tokens.
+USUAL_KV = 430_000
+# A stretch of prefills teaches the rates at the latest after so many first tokens.
+STRETCH = 16
+# The oldest request is overdue after so many times its estimate plus a while: from then on its
+# lane is believed to be as far behind as it has shown itself to be.
+OVERDUE, GRACE_MS = 3.0, 100.0
+
+
+class Ask:
+    """
+    One request as routing sees it.
+
+    ``tokens`` of prompt are an estimate, ``blocks`` its chained hashes, each ``grain`` tokens long;
+    ``loud`` says that its first token will be told (a stream). ``number`` breaks ties, a hash of
+    the prompt; ``session`` is a key of the client, "" for none. ``tried`` are replicas that may not
+    be chosen. ``owner`` is whatever the caller wants to find again.
+    """
+
+    __slots__ = (
+        "arrived_at", "blocks", "grain", "loud", "max_tokens", "number", "owner", "place",
+        "session", "shortest_ms", "tokens", "tried",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tokens: float,
+        blocks: list[int],
+        grain: float,
+        *,
+        max_tokens: int = 0,
+        loud: bool = True,
+        number: int = 0,
+    ) -> None:
+        self.tokens = tokens
+        self.blocks = blocks
+        self.grain = grain
+        self.max_tokens = max_tokens
+        self.loud = loud
+        self.number = number
+        self.session = ""
+        self.tried: set[str] | None = None
+        self.owner: object = None
+        # The pool's own:
+        self.arrived_at = 0.0
+        self.place: tuple[float, int] | None = None  # in the queue
+        self.shortest_ms = 0.0  # its cheapest prefill anywhere, when it arrived
+
+
+class Taken(NamedTuple):
+    """What is predicted of a request at the replica that was chosen: tokens and milliseconds."""
+
+    cached: float
+    prefill_ms: float
+    wait_ms: float
+
+
+class Lease:
+    """One request's share of a lane. ``Lane.first`` and ``Lane.end`` take it back in two steps."""
+
+    __slots__ = (
+        "ask", "decision", "depth", "first_at", "lane", "marks", "new", "predicted", "stamp",
+        "taken_at",
+    )  # fmt: skip
+
+    def __init__(self, lane: "Lane", ask: Ask, predicted: Taken, now: float) -> None:
+        self.lane: Lane | None = lane
+        self.ask = ask
+        self.predicted = predicted
+        self.new = ask.tokens - predicted.cached
+        self.marks: list[int] = []
+        self.depth = 0  # blocks that were believed to be cached
+        self.stamp = 0  # of its blocks in the index
+        self.taken_at = now
+        self.first_at = 0.0
+        self.decision: Decision | None = None
+
+
+class Pumped(Protocol):
+    """Who must hear that a lane has room again."""
+
+    def pump(self, now: float) -> list[Lease]: ...
+
+
+class Lane:
+    """
+    One replica. ``slot`` is its place in the index, ``gate`` the tokens that may wait for prefill
+    before it is full, ``kv_tokens`` what fits into its cache (0: not known). A lane that was
+    replaced keeps its leases to itself.
+    """
+
+    __slots__ = (
+        "_anchor", "_count", "_stretch", "active", "capacity", "closed", "decode_tokens",
+        "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens", "kv_used",
+        "learns", "name", "penalty", "pending", "pending_ms", "pools", "quiet", "rates", "reports",
+        "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        slot: int,
+        *,
+        rates: Rates = USUAL,
+        gate: float = 16_384,
+        kv_tokens: float = 0.0,
+        learns: bool = True,
+    ) -> None:
+        self.name = name
+        self.slot = slot
+        self.generation = 0  # tells apart those that had the same name
+        self.seed = hash_of(name)
+        self.fit = Fit(rates)
+        self.rates = rates
+        self.learns = learns
+        self.gate = gate
+        self.kv_tokens = kv_tokens
+        self.shrink = 1.0  # of that, what reported cached tokens bear out
+        self.sized = (1.0, 0.0, 0.0)  # shrink, tokens, grain: when the index was last told
+        self.reports = False  # it has told cached tokens at least once
+        self.closed = False
+        self.drag = 0.0  # 1 / weight - 1 of a replica in slow start, 0 of any other
+        self.penalty = 0  # tokens, the same for policies that compare loads
+        self.inflight = 0
+        self.tokens = 0.0
+        self.unprefilled = 0.0
+        self.decodes = 0
+        self.decode_tokens = 0.0
+        self.kv_used = 0.0
+        self.active: dict[int, int] = {}  # marks of prompts in KV, and how many requests share them
+        self.pending: dict[Lease, None] = {}  # without a first token, the oldest first
+        self.pending_ms = 0.0
+        self.quiet: list[tuple[float, int, Lease]] = []  # by when their prefill should be over
+        self.reserved: Ask | None = None  # the only request that may come next
+        self.pools: list[Pumped] = []  # that may send requests here
+        self._anchor = 0.0
+        self._count = 0
+        self._stretch = _Stretch()
+
+    # --- what the score reads ---------------------------------------------------------------
+
+    def wait_ms(self, now: float) -> float:
+        """Until what it has taken is prefilled; the oldest counts less as time passes."""
+        if not self.pending:
+            return 0.0
+        elapsed = (now - self._anchor) * 1000
+        oldest = next(iter(self.pending)).predicted.prefill_ms
+        if elapsed <= oldest:
+            return self.pending_ms - elapsed
+        late = elapsed - OVERDUE * oldest - GRACE_MS
+        return self.pending_ms - oldest + (late if late > 0 else 0.0)
+
+    @property
+    def step_ms(self) -> float:
+        """One iteration with what decodes now."""
+        rates = self.rates
+        return rates.w + rates.ds * self.decodes + rates.kv * self.decode_tokens
+
+    def kv_need(self, ask: Ask) -> float:
+        """Tokens of KV that the request needs and that no running request holds already."""
+        active = self.active
+        if not active:
+            return ask.tokens
+        shared = 0
+        for mark in ask.blocks[STRIDE - 1 :: STRIDE]:
+            if mark not in active:
+                break
+            shared += 1
+        return ask.tokens - shared * STRIDE * ask.grain
+
+    def hush(self, now: float) -> None:
+        """Requests that will not tell their first token have it when it was predicted."""
+        quiet = self.quiet
+        while quiet and quiet[0][0] <= now:
+            at, _, lease = heappop(quiet)
+            if lease.lane is self and not lease.first_at:
+                self._prefilled(lease, at)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def take(self, ask: Ask, predicted: Taken, now: float) -> Lease:
+        """Count a request as in flight here from now on."""
+        lease = Lease(self, ask, predicted, now)
+        if not self.pending:
+            self._anchor = now
+            self.pending_ms = 0.0
+            self._stretch.begin(now)
+        self.pending[lease] = None
+        self.pending_ms += predicted.prefill_ms
+        self.inflight += 1
+        self.tokens += ask.tokens
+        self.unprefilled += lease.new
+        self._kv_add(lease)
+        if not ask.loud:
+            self._stretch.spoil()
+            done_at = now + (predicted.wait_ms + predicted.prefill_ms) / 1000
+            self._count += 1
+            heappush(self.quiet, (done_at, self._count, lease))
+        return lease
+
+    def first(self, lease: Lease, now: float) -> None:
+        """The first token has come. Only the first call counts, and none after ``end``."""
+        if lease.lane is not self or lease.first_at:
+            return
+        if lease.ask.loud and self.learns:
+            self._stretch.add(lease)
+        self._prefilled(lease, now)
+        stretch = self._stretch
+        if self.learns and (not self.pending or stretch.requests >= STRETCH):
+            if stretch.clean:
+                self.fit.prefilled(
+                    (now - stretch.began_at) * 1000, stretch.requests, stretch.tokens, stretch.work
+                )
+                self.rates = self.fit.rates
+            stretch.begin(now)
+            if any(not other.ask.loud for other in self.pending):
+                stretch.spoil()
+
+    def end(self, lease: Lease) -> bool:
+        """The request has ended, however it did. False when it had already."""
+        if lease.lane is not self:
+            return False
+        lease.lane = None
+        if lease.first_at:
+            self.decodes -= 1
+            self.decode_tokens -= lease.ask.tokens
+        else:
+            self._stretch.spoil()
+            self._leave_pending(lease)
+        self.inflight -= 1
+        self.tokens -= lease.ask.tokens
+        self._kv_remove(lease)
+        if not self.inflight:  # no dust of floating point
+            self.tokens = self.unprefilled = self.decode_tokens = self.kv_used = 0.0
+            self.quiet.clear()
+        return True
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _prefilled(self, lease: Lease, now: float) -> None:
+        lease.first_at = now
+        self._leave_pending(lease)
+        self._anchor = now
+        self.decodes += 1
+        self.decode_tokens += lease.ask.tokens
+
+    def _leave_pending(self, lease: Lease) -> None:
+        del self.pending[lease]
+        self.pending_ms -= lease.predicted.prefill_ms
+        self.unprefilled -= lease.new
+        if not self.pending:
+            self.pending_ms = self.unprefilled = 0.0
+
+    def _kv_add(self, lease: Lease) -> None:
+        ask, active = lease.ask, self.active
+        lease.marks = marks = ask.blocks[STRIDE - 1 :: STRIDE]
+        each = STRIDE * ask.grain
+        need = ask.tokens - len(marks) * each
+        for mark in marks:
+            count = active.get(mark, 0)
+            if not count:
+                need += each
+            active[mark] = count + 1
+        self.kv_used += need
+
+    def _kv_remove(self, lease: Lease) -> None:
+        ask, active, marks = lease.ask, self.active, lease.marks
+        each = STRIDE * ask.grain
+        freed = ask.tokens - len(marks) * each
+        for mark in marks:
+            count = active[mark] - 1
+            if count:
+                active[mark] = count
+            else:
+                del active[mark]
+                freed += each
+        self.kv_used -= freed
+
+
+class _Stretch:
+    """Prefills without a pause between them: what was done, and since when."""
+
+    __slots__ = ("began_at", "clean", "requests", "tokens", "work")
+
+    def __init__(self) -> None:
+        self.begin(0.0)
+
+    def begin(self, now: float) -> None:
+        self.began_at = now
+        self.clean = True  # everything in it told its first token
+        self.requests = 0
+        self.tokens = 0.0
+        self.work = 0.0
+
+    def spoil(self) -> None:
+        self.clean = False
+
+    def add(self, lease: Lease) -> None:
+        self.requests += 1
+        self.tokens += lease.new
+        self.work += lease.new * (lease.predicted.cached + lease.new / 2)

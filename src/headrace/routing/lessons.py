@@ -1,0 +1,91 @@
+"""
+What finished requests teach: how long answers are, how long they stay, what is cached. Pure.
+
+How long prefills take is learned in lane.py, at first tokens.
+"""
+
+from headrace.routing.index import Index
+from headrace.routing.lane import USUAL_KV, Lane, Lease
+from headrace.routing.score import Outlook
+from headrace.types import Usage
+
+# How fast the expected output and residence follow what is seen.
+FOLLOW = 0.02
+# Cached tokens that were mispredicted by more than so many blocks change what a cache is believed
+# to hold, within these bounds (of what the engine says it has).
+MISSED_BLOCKS = 2
+SHRINK, GROW, SMALLEST, LARGEST = 0.98, 1.01, 0.05, 1.5
+# The size of a cache is only told to the index when it has changed by so much.
+STEP = 0.05
+# Answers of fewer tokens say little about the time of one.
+FEW = 8
+
+
+class Lessons:
+    """What one pool has learned; ``outlook`` is what the score reads."""
+
+    def __init__(self, index: Index, kappa: float, lam: float, sticky_ms: float) -> None:
+        self.outlook = Outlook(kappa, lam, sticky_ms)
+        self.predicted_cached = 0.0  # tokens, of requests whose engine told what was cached
+        self.actual_cached = 0
+        self._index = index
+
+    def ended(
+        self, lane: Lane, lease: Lease, step_ms: float, usage: Usage | None, now: float
+    ) -> None:
+        """
+        A request has ended at a lane whose iteration took ``step_ms`` by the model; without
+        ``usage`` it was not answered.
+        """
+        self._keep(lane, lease, answered=usage is not None)
+        if usage is None:
+            return
+        decoding_ms = (now - lease.first_at) * 1000 if lease.first_at else 0.0
+        if usage.completion:
+            outlook = self.outlook
+            output = outlook.output + FOLLOW * (usage.completion - outlook.output)
+            residence = outlook.residence_ms + FOLLOW * (decoding_ms - outlook.residence_ms)
+            self.outlook = outlook._replace(output=output, residence_ms=residence)
+        if lease.ask.loud and lane.learns and usage.completion >= FEW and decoding_ms > 0:
+            lane.fit.decoded(decoding_ms / (usage.completion - 1), step_ms)
+            lane.rates = lane.fit.rates
+        if usage.cached:
+            lane.reports = True
+        if lane.reports and lease.ask.blocks and not lane.closed:
+            self._compare(lane, lease, usage)
+
+    def resize(self, lane: Lane, grain: float) -> None:
+        """Let the index hold what fits into the lane's cache; ``grain`` is tokens per block."""
+        tokens = (lane.kv_tokens or USUAL_KV) * lane.shrink
+        self._index.resize(lane.slot, max(1, int(tokens / grain)))
+        lane.sized = lane.shrink, lane.kv_tokens, grain
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _keep(self, lane: Lane, lease: Lease, *, answered: bool) -> None:
+        """Engines free an ended request's blocks last; one without a first token never had them."""
+        blocks = lease.ask.blocks
+        if not blocks or lane.closed:
+            return
+        if answered or lease.first_at:
+            self._index.hold(lane.slot, blocks)
+        else:
+            self._index.forget(lane.slot, blocks[lease.depth :], lease.stamp)
+
+    def _compare(self, lane: Lane, lease: Lease, usage: Usage) -> None:
+        """Let what was cached correct what is believed to be."""
+        grain, predicted = lease.ask.grain, lease.predicted.cached
+        self.predicted_cached += predicted
+        self.actual_cached += usage.cached
+        margin = MISSED_BLOCKS * grain
+        if usage.cached + margin < predicted:
+            lane.shrink = max(lane.shrink * SHRINK, SMALLEST)
+        elif usage.cached > predicted + margin:
+            lane.shrink = min(lane.shrink * GROW, LARGEST)
+        shrink, kv_tokens, sized = lane.sized
+        if (
+            abs(lane.shrink - shrink) > STEP * shrink
+            or kv_tokens != lane.kv_tokens
+            or abs(grain - sized) > STEP * sized
+        ):
+            self.resize(lane, grain)

@@ -1,0 +1,362 @@
+"""
+The central queue of one model: who goes where, and who waits for what. Pure: ``now`` (s) is told.
+
+A request is bound to a replica as late as possible: while all replicas have enough to prefill it
+waits here, where any of them can still get it (late binding). It also waits when the replica that
+is best for it is full and every other would cost it more than that wait.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from headrace.routing.decision import LOWEST, ONLY, RESERVED, Decision, shortest_ms
+from headrace.routing.index import NOWHERE, Depths, Index
+from headrace.routing.lane import Ask, Lane, Lease, Taken
+from headrace.routing.lessons import Lessons
+from headrace.routing.policies import POLICIES, View, lowest_cost
+from headrace.routing.score import score
+from headrace.routing.sessions import Sessions
+from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, WAIT, Terms, pick
+from headrace.types import Usage
+
+# How many requests are tried when there is room, from the front of the queue.
+LOOK = 8
+# A request that has waited this long (and so many times its own prefill) may reserve a replica.
+PATIENCE_S, PATIENCE = 5.0, 4.0
+# Replicas that may be reserved at one time, though never more than half of them.
+RESERVATIONS = 2
+# With a KV gate: the share of the cache that is filled at most.
+FULL = 0.95
+# When nothing else is due, waiting requests are looked at again after this time.
+AGAIN_S = 0.05
+
+Order = Callable[[Ask], float]
+
+
+class Mode(NamedTuple):
+    """An order of the queue: ms that a second of waiting is worth, and whether KV must fit."""
+
+    age_ms: float | None  # None: first come, first served
+    kv_gate: bool
+
+
+MODES = {
+    "fast": Mode(30.0, kv_gate=True),
+    "balanced": Mode(1000.0, kv_gate=False),
+    "fair": Mode(None, kv_gate=False),
+}
+
+
+class Settings(NamedTuple):
+    """What the configuration's ``routing`` says."""
+
+    policy: str = "lowest_cost"
+    order: str = "balanced"
+    kappa: float = 3.0
+    lam: float = 0.02
+    sticky_ms: float = 20.0
+    seed: int = 0
+
+
+USUAL = Settings()
+
+
+class Pool:
+    """
+    The queue of one model and the lanes that serve it.
+
+    ``offer``, ``pump``, ``first_token`` and ``end`` return the leases that are granted by them, in
+    order; each lease has its ``ask`` and its ``decision``. A request is in the queue until it is
+    granted or withdrawn, and at a lane until ``end``.
+    """
+
+    def __init__(self, index: Index, settings: Settings = USUAL) -> None:
+        self.index = index
+        self.settings = settings
+        self.mode = MODES[settings.order]
+        self.policy = POLICIES[settings.policy]
+        self.late = self.policy is lowest_cost
+        self.lanes: tuple[Lane, ...] = ()
+        self.queue: list[tuple[float, int, Ask]] = []
+        self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
+        # The seam of admission: what comes first has the smaller number (ms).
+        self.order: Order = self._order
+        self._oldest: dict[Ask, None] = {}
+        self._reserved: dict[Ask, Lane] = {}
+        self._names: tuple[str, ...] = ()
+        self._seeds: tuple[int, ...] = ()
+        self._turn = 0
+        self._sessions = Sessions()
+
+    # --- members ----------------------------------------------------------------------------
+
+    def seat(self, lanes: Sequence[Lane], now: float) -> list[Lease]:
+        """From now on these lanes serve the model. Leases at others stay what they are."""
+        for lane in self.lanes:
+            lane.pools.remove(self)
+        self.lanes = tuple(lanes)
+        for lane in self.lanes:
+            lane.pools.append(self)
+        self._names = tuple(lane.name for lane in lanes)
+        self._seeds = tuple(lane.seed for lane in lanes)
+        for ask, lane in tuple(self._reserved.items()):
+            if lane not in self.lanes:
+                self._unreserve(ask)
+        return self.pump(now)
+
+    def join(self, lane: Lane, now: float) -> list[Lease]:
+        """One more lane serves the model."""
+        return self.seat((*self.lanes, lane), now)
+
+    def leave(self, lane: Lane, now: float) -> list[Lease]:
+        """A lane serves the model no more."""
+        return self.seat([other for other in self.lanes if other is not lane], now)
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def offer(self, ask: Ask, now: float) -> list[Lease]:
+        """
+        A request has come, or comes back to be tried elsewhere (``ask.tried``). It is granted at
+        once if that is best, else it waits. The pool must have a lane.
+        """
+        ask.arrived_at = now
+        self._turn += 1
+        lanes = self._candidates(ask)
+        if len(lanes) == 1 and not self.queue:
+            return [self._only(ask, lanes[0], now)]
+        if not self.late:
+            return [self._at_once(ask, lanes, now)]
+        if not self.queue:
+            lease = self._try(ask, now, wait=True)
+            if lease is not None:
+                return [lease]
+            self._enqueue(ask)
+            return []
+        ask.shortest_ms = shortest_ms(self._score(ask, lanes, now)[1])
+        self._enqueue(ask)
+        return self.pump(now)
+
+    def withdraw(self, ask: Ask) -> bool:
+        """The client has gone, or its time is over. False when it was not waiting."""
+        if ask.place is None:
+            return False
+        self._dequeue(ask)
+        return True
+
+    def pump(self, now: float) -> list[Lease]:
+        """Send on what can go: called when a replica has room, and when time has passed."""
+        granted: list[Lease] = []
+        if not self.queue:
+            return granted
+        for lane in self.lanes:
+            if lane.quiet:
+                lane.hush(now)
+        self._reserve(now)
+        for ask in tuple(self._reserved):
+            lease = self._try(ask, now, wait=False)
+            if lease is not None:
+                self._grant(lease, granted)
+        position = 0
+        while position < min(LOOK, len(self.queue)) and self._has_room():
+            ask = self.queue[position][2]
+            lease = None if ask in self._reserved else self._try(ask, now, wait=True)
+            if lease is None:
+                position += 1
+            else:
+                self._grant(lease, granted)
+        return granted
+
+    def first_token(self, lease: Lease, now: float) -> list[Lease]:
+        """The first token of an answer has come: its prefill is over, and there is room."""
+        lane = lease.lane
+        if lane is None:
+            return []
+        lane.first(lease, now)
+        return _pump(lane, now)
+
+    def end(self, lease: Lease, now: float, usage: Usage | None = None) -> list[Lease]:
+        """
+        A request has ended, however it did; only the first call counts. ``usage`` are the tokens
+        that the engine reported, if it answered.
+        """
+        lane = lease.lane
+        if lane is None:
+            return []
+        if lane.quiet:
+            lane.hush(now)
+        step_ms = lane.step_ms
+        lane.end(lease)
+        self.lessons.ended(lane, lease, step_ms, usage, now)
+        return _pump(lane, now)
+
+    def due(self, now: float) -> float | None:
+        """When to pump if nothing happens until then; None while nobody waits."""
+        if not self.queue:
+            return None
+        quiet = [lane.quiet[0][0] for lane in self.lanes if lane.quiet]
+        return max(now, min([now + AGAIN_S, *quiet]))
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self.queue)
+
+    # --- choosing ---------------------------------------------------------------------------
+
+    def _candidates(self, ask: Ask) -> tuple[Lane, ...]:
+        """The lanes that were not tried yet; all, when all were."""
+        tried = ask.tried
+        if not tried:
+            return self.lanes
+        return tuple(lane for lane in self.lanes if lane.name not in tried) or self.lanes
+
+    def _score(self, ask: Ask, lanes: Sequence[Lane], now: float) -> tuple[Depths, list[Terms]]:
+        depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
+        home = self._sessions.home(ask.session, lanes) if ask.session else None
+        return depths, score(ask, lanes, depths, now, self.lessons.outlook, home)
+
+    def _try(self, ask: Ask, now: float, *, wait: bool) -> Lease | None:
+        """
+        The lease of the best lane that has room; None to wait: for a lane that has none, if that is
+        the sooner (and ``wait`` allows it).
+        """
+        lanes = self._candidates(ask)
+        depths, terms = self._score(ask, lanes, now)
+        if ask.place is None:
+            ask.shortest_ms = shortest_ms(terms)
+        open_ = [index for index, lane in enumerate(lanes) if self._open(lane, ask)]
+        if not open_:
+            return None
+        chosen = pick(terms, self._seeds_of(lanes), ask.number, open_)
+        if wait and len(open_) < len(lanes):
+            soonest = min([each[COST] - each[SLOWDOWN] for each in terms])  # noqa: C419 - faster
+            among_open = min([terms[i][COST] - terms[i][SLOWDOWN] for i in open_])  # noqa: C419
+            if soonest < among_open:
+                return None
+        decision = Decision(
+            self.settings.policy,
+            RESERVED if ask in self._reserved else LOWEST,
+            self._names_of(lanes),
+            chosen,
+            ask.tokens,
+            ask.number,
+            self._seeds_of(lanes),
+            tuple(terms),
+            tuple(open_),
+            (now - ask.arrived_at) * 1000,
+        )
+        return self._take(ask, lanes[chosen], depths, decision, now)
+
+    def _open(self, lane: Lane, ask: Ask) -> bool:
+        """Whether the lane has room, and not for somebody else."""
+        if lane.unprefilled >= lane.gate:
+            return False
+        if lane.reserved is not None and lane.reserved is not ask:
+            return False
+        if not self.mode.kv_gate or not lane.kv_tokens or not lane.inflight:
+            return True
+        used = lane.kv_used + lane.decodes * self.lessons.outlook.output / 2
+        room = lane.kv_tokens * FULL
+        return used + ask.tokens <= room or used + lane.kv_need(ask) <= room
+
+    def _has_room(self) -> bool:
+        return any(lane.unprefilled < lane.gate for lane in self.lanes)
+
+    def _only(self, ask: Ask, lane: Lane, now: float) -> Lease:
+        decision = Decision(self.settings.policy, ONLY, (lane.name,), 0, ask.tokens)
+        return self._take(ask, lane, NOWHERE, decision, now)
+
+    def _at_once(self, ask: Ask, lanes: tuple[Lane, ...], now: float) -> Lease:
+        """The choice of a policy that never lets anybody wait."""
+        depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
+        seed, outlook = self.settings.seed, self.lessons.outlook
+        chosen = self.policy(View(ask, lanes, depths, self._turn, seed, outlook, now))
+        name = self.settings.policy
+        decision = Decision(name, name, self._names_of(lanes), chosen, ask.tokens, ask.number)
+        return self._take(ask, lanes[chosen], depths, decision, now)
+
+    def _take(self, ask: Ask, lane: Lane, depths: Depths, decision: Decision, now: float) -> Lease:
+        depth = depths.get(lane.slot, 0) if depths else 0
+        if decision.terms:
+            terms = decision.terms[decision.chosen]
+            predicted = Taken(terms[CACHED], terms[PREFILL], terms[WAIT])
+        else:
+            cached = min(depth * ask.grain, max(ask.tokens - 1.0, 0.0))
+            predicted = Taken(cached, lane.rates.prefill_ms(ask.tokens, cached), lane.wait_ms(now))
+        lease = lane.take(ask, predicted, now)
+        lease.decision = decision
+        lease.depth = depth
+        if ask.blocks:
+            lease.stamp = self.index.hold(lane.slot, ask.blocks, depth)
+        if ask.session:
+            self._sessions.pin(ask.session, lane.name)
+        return lease
+
+    # --- the queue --------------------------------------------------------------------------
+
+    def _order(self, ask: Ask) -> float:
+        """The cheapest prefill first, and those that wait the sooner the longer they do (ms)."""
+        age_ms = self.mode.age_ms
+        if age_ms is None:
+            return ask.arrived_at * 1000
+        return ask.shortest_ms + age_ms * ask.arrived_at
+
+    def _enqueue(self, ask: Ask) -> None:
+        self._turn += 1
+        ask.place = self.order(ask), self._turn
+        insort(self.queue, (*ask.place, ask))
+        self._oldest[ask] = None
+
+    def _dequeue(self, ask: Ask) -> None:
+        if ask.place is not None:
+            del self.queue[bisect_left(self.queue, ask.place)]
+            ask.place = None
+        del self._oldest[ask]
+        self._unreserve(ask)
+
+    def _grant(self, lease: Lease, granted: list[Lease]) -> None:
+        self._dequeue(lease.ask)
+        granted.append(lease)
+
+    # --- reservations -----------------------------------------------------------------------
+
+    def _reserve(self, now: float) -> None:
+        """Let those that have waited too long have a replica that nothing else may enter."""
+        most = min(RESERVATIONS, len(self.lanes) // 2)
+        for ask in islice(self._oldest, most):
+            if len(self._reserved) >= most:
+                return
+            patience_s = max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
+            if ask in self._reserved or now - ask.arrived_at < patience_s:
+                continue
+            lanes = [lane for lane in self._candidates(ask) if lane.reserved is None]
+            if not lanes:
+                return
+            _, terms = self._score(ask, lanes, now)
+            seeds = tuple(lane.seed for lane in lanes)
+            lane = lanes[pick(terms, seeds, ask.number, range(len(lanes)))]
+            lane.reserved = ask
+            self._reserved[ask] = lane
+
+    def _unreserve(self, ask: Ask) -> None:
+        lane = self._reserved.pop(ask, None)
+        if lane is not None:
+            lane.reserved = None
+
+    # --- names ------------------------------------------------------------------------------
+
+    def _names_of(self, lanes: tuple[Lane, ...]) -> tuple[str, ...]:
+        return self._names if lanes is self.lanes else tuple(lane.name for lane in lanes)
+
+    def _seeds_of(self, lanes: tuple[Lane, ...]) -> tuple[int, ...]:
+        return self._seeds if lanes is self.lanes else tuple(lane.seed for lane in lanes)
+
+
+def _pump(lane: Lane, now: float) -> list[Lease]:
+    """Whoever may have waited for room at the lane."""
+    granted: list[Lease] = []
+    for pool in lane.pools:
+        granted += pool.pump(now)
+    return granted

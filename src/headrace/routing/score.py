@@ -1,0 +1,83 @@
+"""
+What a request costs the fleet at each replica, in milliseconds, and the pick of the least. Pure.
+
+    J = wait + KV wait + prefill + kappa prefill + lambda output (step + decodes (kv tokens + ds))
+        + warm-up + stickiness
+
+The first three are what the request itself waits for its first token; kappa charges for the delay
+of everyone who comes next, lambda for the slowdown of those who decode already.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from headrace.routing.index import Depths
+from headrace.routing.lane import Ask, Lane
+from headrace.routing.terms import Terms
+
+# An engine that is short of KV keeps a request waiting for at most so many residences.
+LONGEST_KV_WAIT = 1.5
+
+
+class Outlook(NamedTuple):
+    """The weights of the terms, and what is expected of an answer: tokens, ms of decoding."""
+
+    kappa: float = 3.0
+    lam: float = 0.02
+    sticky_ms: float = 20.0
+    output: float = 200.0
+    residence_ms: float = 5000.0
+
+
+def score(
+    ask: Ask,
+    lanes: Sequence[Lane],
+    depths: Depths,
+    now: float,
+    outlook: Outlook,
+    home: Lane | None = None,
+) -> list[Terms]:
+    """
+    The terms of each lane, in their order. ``depths`` are the blocks that are cached, by slot;
+    ``home`` is the lane that the request's session is used to, if it has one.
+    """
+    kappa, lam, sticky_ms, output, residence_ms = outlook
+    tokens, grain = ask.tokens, ask.grain
+    if ask.max_tokens and ask.max_tokens < output:
+        output = ask.max_tokens
+    weight = lam * output
+    found: list[Terms] = []
+    for lane in lanes:
+        if lane.quiet:
+            lane.hush(now)
+        w, a, b, att, ds, kv = lane.rates
+        cached = depths.get(lane.slot, 0) * grain if depths else 0.0
+        if cached >= tokens:
+            cached = max(tokens - 1.0, 0.0)  # the last token is always computed
+        new = tokens - cached
+        prefill = a + new * (b + att * (cached + new / 2))
+        wait = lane.wait_ms(now) if lane.pending else 0.0
+        decodes = lane.decodes
+        slowdown = weight * (w + ds * decodes + kv * (lane.decode_tokens + decodes * tokens)
+                             + ds * decodes)  # fmt: skip
+        kv_wait = 0.0
+        room = lane.kv_tokens
+        if room and lane.kv_used + decodes * output / 2 + tokens > room:
+            kv_wait = _kv_wait(ask, lane, output, residence_ms)
+        warm_up = lane.drag * (wait + prefill) if lane.drag else 0.0
+        sticky = sticky_ms if home is not None and lane is not home else 0.0
+        externality = kappa * prefill
+        cost = wait + kv_wait + prefill + externality + slowdown + warm_up + sticky
+        found.append((
+            cost, wait, kv_wait, prefill, externality, slowdown, warm_up, sticky, cached,
+            lane.inflight,
+        ))  # fmt: skip
+    return found
+
+
+def _kv_wait(ask: Ask, lane: Lane, output: float, residence_ms: float) -> float:
+    used = lane.kv_used + lane.decodes * output / 2
+    deficit = used + lane.kv_need(ask) - lane.kv_tokens
+    if deficit <= 0 or lane.kv_used <= 0:
+        return 0.0
+    return residence_ms * min(LONGEST_KV_WAIT, deficit / used)

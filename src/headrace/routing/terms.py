@@ -1,0 +1,51 @@
+"""
+The terms of a candidate's cost, the pick of the least, and how equals are told apart. Pure.
+
+How the terms come about is score.py's.
+"""
+
+from collections.abc import Sequence
+
+# Costs that differ by less than this share (and this many ms) are equal: rates are estimates, and
+# a replica that seems a hair faster must not get every request of a quiet hour.
+TIE_SHARE, TIE_MS = 0.01, 0.05
+
+_MIX = 0x9E3779B97F4A7C15
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+# One candidate: ms of cost, wait, KV wait, prefill, externality, slowdown, warm-up, stickiness;
+# tokens cached; requests in flight. A plain tuple, since there is one per replica and request.
+Terms = tuple[float, float, float, float, float, float, float, float, float, int]
+COST, WAIT, KV_WAIT, PREFILL, EXTERNALITY, SLOWDOWN, WARM_UP, STICKY, CACHED, INFLIGHT = range(10)
+
+
+def pick(terms: Sequence[Terms], seeds: Sequence[int], number: int, among: Sequence[int]) -> int:
+    """
+    Which of the candidates ``among`` costs the least; of equals the one with the fewest requests,
+    then the one that the rendezvous of ``number`` with their seeds finds.
+    """
+    if len(among) == 1:
+        return among[0]
+    least = min([terms[index][COST] for index in among])  # noqa: C419 - faster
+    limit = least + least * TIE_SHARE + TIE_MS
+    equals = [index for index in among if terms[index][COST] <= limit]
+    if len(equals) == 1:
+        return equals[0]
+    fewest = min(terms[index][INFLIGHT] for index in equals)
+    return max(
+        [index for index in equals if terms[index][INFLIGHT] == fewest],
+        key=lambda index: rendezvous(number, seeds[index]),
+    )
+
+
+def rendezvous(number: int, seed: int) -> int:
+    """
+    The weight of a replica for a request: the replica with the highest gets it (highest random
+    weight, https://en.wikipedia.org/wiki/Rendezvous_hashing). Mixed as splitmix64 does.
+    """
+    mixed = (number ^ seed) * _MIX & _WORD
+    mixed ^= mixed >> 30
+    mixed = mixed * 0xBF58476D1CE4E5B9 & _WORD
+    mixed ^= mixed >> 27
+    mixed = mixed * 0x94D049BB133111EB & _WORD
+    return mixed ^ mixed >> 31
