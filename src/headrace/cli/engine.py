@@ -121,6 +121,12 @@ def sim(
             help="Tokens that the KV cache holds.",
         ),
     ] = None,
+    wake_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", show_default="0.5", help="Its time to wake from sleep."
+        ),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -147,6 +153,7 @@ def sim(
         "max_num_seqs": max_num_seqs,
         "max_num_batched_tokens": max_num_batched_tokens,
         "kv_tokens": kv_tokens,
+        "wake_s": wake_s,
     }
     settings = load(config, overrides={"simulator": given}).simulator
     faults = (*settings.faults, *(parse(text) for text in fault or ()))

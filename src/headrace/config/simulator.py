@@ -110,6 +110,15 @@ class Simulator(Section):
     enable_prompt_tokens_details: bool = Field(
         default=True, description="Whether usage says how many prompt tokens were cached."
     )
+    wake_s: float = Field(
+        default=0.5, ge=0, le=600, description="Seconds of its time to wake from sleep."
+    )
+    reload_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="Seconds of its time to read weights that it dropped.",
+    )
     surface: Surface = Field(
         default_factory=Surface, description="What routers see; mostly for benchmarks."
     )

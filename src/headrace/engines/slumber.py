@@ -26,7 +26,7 @@ async def sleep(url: str, level: int, within_s: float) -> None:
 
     """
     async with _client(url, within_s) as client:
-        await _post(client, "/sleep", params={"level": level})
+        await _ask(client, "POST", "/sleep", params={"level": level})
 
 
 async def wake(url: str, level: int, within_s: float) -> None:
@@ -40,11 +40,11 @@ async def wake(url: str, level: int, within_s: float) -> None:
     """
     async with _client(url, within_s) as client:
         if level == 1:
-            await _post(client, "/wake_up")
+            await _ask(client, "POST", "/wake_up")
         else:
-            await _post(client, "/wake_up", params={"tags": "weights"})
-            await _post(client, "/collective_rpc", json=RELOAD)
-            await _post(client, "/wake_up", params={"tags": "kv_cache"})
+            await _ask(client, "POST", "/wake_up", params={"tags": "weights"})
+            await _ask(client, "POST", "/collective_rpc", json=RELOAD)
+            await _ask(client, "POST", "/wake_up", params={"tags": "kv_cache"})
         if await _asleep(client):
             raise Failed("POST /wake_up went well, and it still says that it sleeps")
 
@@ -67,23 +67,23 @@ def _client(url: str, within_s: float) -> httpx2.AsyncClient:
 
 
 async def _asleep(client: httpx2.AsyncClient) -> bool:
-    what = "GET /is_sleeping"
+    answer = await _ask(client, "GET", "/is_sleeping")
     try:
-        answer = await client.get("/is_sleeping")
         said = answer.json()
-    except httpx2.HTTPError as error:
-        raise Failed(f"{what}: {str(error) or type(error).__name__}") from None
     except ValueError:
-        raise Failed(f"{what} was answered {answer.status_code} without JSON") from None
-    if answer.status_code != 200 or not isinstance(said, dict) or "is_sleeping" not in said:
-        raise Failed(f"{what} was answered {answer.status_code}")
+        said = None
+    if not isinstance(said, dict) or "is_sleeping" not in said:
+        raise Failed("GET /is_sleeping was answered without saying so")
     return bool(said["is_sleeping"])
 
 
-async def _post(client: httpx2.AsyncClient, path: str, **options: Any) -> None:
+async def _ask(
+    client: httpx2.AsyncClient, method: str, path: str, **options: Any
+) -> httpx2.Response:
     try:
-        answer = await client.post(path, **options)
+        answer = await client.request(method, path, **options)
     except httpx2.HTTPError as error:
-        raise Failed(f"POST {path}: {str(error) or type(error).__name__}") from None
+        raise Failed(f"{method} {path}: {str(error) or type(error).__name__}") from None
     if answer.status_code != 200:
-        raise Failed(f"POST {path} was answered {answer.status_code}")
+        raise Failed(f"{method} {path} was answered {answer.status_code}")
+    return answer

@@ -22,6 +22,7 @@ from headrace.engines.sim.render import Renderer
 from headrace.engines.sim.responses import Responses
 from headrace.engines.sim.scheduler import Limits, Sequence
 from headrace.engines.sim.serving import Serving
+from headrace.engines.sim.slumber import Slumber
 from headrace.engines.sim.surface import Front
 from headrace.engines.sim.tally import Tally
 from headrace.engines.sim.vocabulary import Vocabulary
@@ -67,6 +68,7 @@ class Replica:
         )
         self._front = Front(settings.surface, self.engine, renderer)
         self._events = self._watched(index) if settings.surface.kv_events else None
+        self._slumber = Slumber(self.engine, settings)
         self._routes = self._endpoints()
         for fault in settings.faults:
             if fault.replica in {None, index}:
@@ -122,9 +124,7 @@ class Replica:
             "/version": {"GET": lambda _, reply: _say(reply, {"version": VERSION})},
             "/load": {"GET": self._load},
             "/metrics": {"GET": self._metrics},
-            "/sleep": {"POST": self._sleep},
-            "/wake_up": {"POST": self._wake},
-            "/is_sleeping": {"GET": self._is_sleeping},
+            **self._slumber.endpoints(),
             "/sim/faults": {
                 "GET": self._list_faults, "POST": self._add_fault, "DELETE": self._clear_faults,
             },
@@ -147,6 +147,8 @@ class Replica:
                 wish = replace(wish, scale=settings.surface.token_scale)
             model = self._model(wish.model)
             found = answer(wish, settings.max_model_len, settings.seed, settings.answer_tokens)
+            if self._slumber.hollow:
+                found = replace(found, pieces=["!"] * len(found.pieces))
             self._admit()
             turn = Turn(
                 id=self._identity(),
@@ -284,20 +286,6 @@ class Replica:
         return process.text() + self.tally.text(
             engine.gauges(), engine.counters(), cache_config(engine.limits)
         )
-
-    def _sleep(self, request: Request, reply: Reply) -> None:
-        level = parse_qs(request.query).get("level", ["1"])[0]
-        if level not in {"0", "1", "2"}:
-            raise Refused(f"level must be 0, 1 or 2, got {level}.", "level")
-        self.engine.sleep(int(level))
-        _say(reply, {"status": "sleeping", "level": int(level)})
-
-    def _wake(self, request: Request, reply: Reply) -> None:
-        self.engine.wake()
-        _say(reply, {"status": "awake", "tags": parse_qs(request.query).get("tags")})
-
-    def _is_sleeping(self, _request: Request, reply: Reply) -> None:
-        _say(reply, {"is_sleeping": self.engine.sleep_level is not None})
 
     # --- faults -----------------------------------------------------------------------------------
 
