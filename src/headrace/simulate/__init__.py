@@ -1,0 +1,1 @@
+"""A fleet of vLLM replicas and a router before it, event by event, without a clock or a network."""
