@@ -27,6 +27,8 @@ KINDS = (
 # A replica that is silent to some requests and answers others is not told from one that generates
 # for long, unless the request is a stream: only the total clock ends such a request.
 SILENT = {"stuck", "freeze"}
+# What every ready replica may say in turn while the healthy ones are still set aside.
+REFUSALS = {429, 503}
 SETTINGS = Simulator(model="m", preset="l4-8b", speed=2, answer_tokens=24, seed=7)
 
 
@@ -177,7 +179,11 @@ class Storm:
             said = answer.json()["choices"][0]["message"]["content"]
             self._note("whole", said == self.answers[prompt], said)
         else:
-            self._note(f"whole {answer.status}", False, repr(answer))
+            request_id = answer.header("x-request-id")
+            record = next((r for r in self.gateway.records if r.request_id == request_id), None)
+            refused = answer.status in REFUSALS and record is not None and record.attempts > 1
+            how = "whole refused" if refused else f"whole {answer.status}"
+            self._note(how, refused, f"{answer!r} {record} {self._fleet()}")
         return answer.ended
 
     async def _stream(self, client: Client, prompt: str, *, leaves: bool) -> bool:
@@ -202,6 +208,10 @@ class Storm:
         self._note("stream cut" if failed else "stream", right and closed, repr(answer))
         return answer.ended
 
+    def _fleet(self) -> list[str]:
+        """Every replica in a word."""
+        return [f"{name} {r.state}" for name, r in self.gateway.fleet.replicas.items()]
+
     def _states(self) -> list[tuple[object, ...]]:
         """What stands still: the busy replicas as the gateway sees them, and their faults."""
         faults = {m.name: m.server.replicas[0].faults.all() for m in self.machines if m.server}
@@ -214,7 +224,7 @@ class Storm:
     def _note(self, how: str, well: bool, seen: str) -> None:
         self.report.ended[how] += 1
         if not well:
-            self.report.wrong.append(f"{how}: {seen[:900]}")
+            self.report.wrong.append(f"{how}: {seen[:1500]}")
 
     async def _learn(self) -> None:
         """What a calm engine says to each prompt: all of them say the same."""
