@@ -34,9 +34,10 @@ def test_storm(tmp_path: Path, seed: int) -> None:
     """
     Eight replicas fail in every way, restart, leave, drain and return under 200 users.
 
-    Each request has a defined outcome; each that was not streamed succeeds, but for one in a
-    thousand that all ready replicas refused while the healthy ones were still set aside; each stream holds what the engine said, to its end or to an error that says
-    so; leases, tasks and sockets return to what they were, and memory does not grow.
+    Each request has a defined outcome. Each that was not streamed succeeds, but for one in a
+    thousand that all ready replicas refused while the healthy ones were still set aside. Each
+    stream holds what the engine said, to its end or to an error that says so. Leases, tasks and
+    sockets return to what they were, and memory does not grow.
     """
 
     async def play() -> tuple[Storm, list[int], int]:
