@@ -86,7 +86,7 @@ class Rota:
         elif change.state is State.FAILED:
             berth.place, berth.called_at = Place.FAILED, None
             berth.again_at = time.monotonic() + COOL_S
-            if not any(each.place is Place.UP for each in self._berths.values()):
+            if all(each.place is Place.FAILED for each in self._berths.values()):
                 self._floor.refuse(self._engine.models, change.reason, COOL_S)
         self._news.set()
 
