@@ -195,7 +195,10 @@ def test_only_metrics_are_documented() -> None:
 
 def test_metric_labels_are_documented() -> None:
     """The row of a metric names its labels."""
-    with_series = Gateway(Config(backends=({"url": "http://a:1", "serves": ["m"]},)))  # type: ignore[arg-type]
+    arms = [{"name": "a"}, {"name": "b"}]
+    rule = {"name": "r", "experiment": {"name": "e", "arms": arms}, "shadow": {"target": "m"}}
+    backend = {"url": "http://a:1", "serves": ["m"]}
+    with_series = Gateway(Config.model_validate({"backends": [backend], "rules": [rule]}))
     with_series.metrics.observe([record()])
     with_series.floor.tell("e", ("m",), "off", "idle")
     with_series.floor.started("m", "start", 1.0)

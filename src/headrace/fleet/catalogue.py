@@ -19,6 +19,16 @@ class Catalogue:
         }
         self._only = self.models[0].name if len(self.models) == 1 else None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names and aliases."""
+        return tuple(self._by_name)
+
+    def find(self, asked: str) -> str | None:
+        """Like ``resolve``, only the name; None where that raises."""
+        model = self._by_name.get(asked or self._only or "")
+        return None if model is None else model.name
+
     def resolve(self, asked: str | None) -> Model:
         """
         The model behind a name or alias; the only model there is when the client named none.

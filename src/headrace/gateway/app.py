@@ -25,16 +25,21 @@ from headrace.fleet.health import CAUSES, Keeper
 from headrace.fleet.registry import Fleet
 from headrace.fleet.states import State
 from headrace.gateway import answers, local, routes
+from headrace.gateway.classes import classifier
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.progress import progress
+from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
+from headrace.gateway.steer import Steer
+from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
+from headrace.telemetry.steering import SteeringMetrics
 from headrace.telemetry.writer import Writer
 
 BACKLOG = 4096
@@ -79,7 +84,14 @@ class Gateway:
         self.log = Writer(
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
         )
-        self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log)
+        self.steer = Steer(config, self.catalogue, self.fleet, self.log)
+        self.rules = Reload(config, self.catalogue, self.steer, self.log)
+        SteeringMetrics(self.metrics.registry, lambda: self.steer.seen(self.rules.counts))
+        judged = ClassMetrics(self.metrics.registry)
+        self.classes = (
+            classifier(config.classes, judged, self.log) if config.classes.enabled else None
+        )
+        self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log, self.steer)
         self.keeper = Keeper(
             self.fleet,
             config,
@@ -111,11 +123,16 @@ class Gateway:
         Listen.
 
         Raises:
-            StartError: the address cannot be listened on, or the log file cannot be opened.
+            StartError: the address cannot be listened on, the log file cannot be opened, or
+                classes cannot be learned.
+            ConfigError: the file of their examples is wrong.
 
         """
         loop = asyncio.get_running_loop()
         self._loop = loop
+        if self.classes is not None:
+            await self.classes.start()
+            self.steer.classify = self.classes.tier
         self._watchdog = Watchdog(loop, (self.clients, self._active), (self.fleet.sweep,))
         host, port = self.config.server.host, self.config.server.port
         try:
@@ -133,6 +150,7 @@ class Gateway:
         self._watchdog.start()
         self.keeper.start()
         self._discovery.start()
+        self.rules.start()
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
         )
@@ -160,6 +178,10 @@ class Gateway:
         self._watchdog.stop()
         await self.keeper.stop()
         await self._discovery.stop()
+        await self.rules.stop()
+        await self.steer.shadows.stop()
+        if self.classes is not None:
+            await self.classes.close()
         self.fleet.close()
         for client in tuple(self.clients):
             client.cut()
@@ -210,6 +232,8 @@ class Gateway:
     def settled(self, exchange: Exchange, record: Record) -> None:
         """A request has ended (``Settler``)."""
         self._active.discard(exchange)
+        if exchange.plan is not None:
+            self.steer.settled(exchange.plan, record)
         self._note(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------

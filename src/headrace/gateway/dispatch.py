@@ -86,7 +86,8 @@ class Dispatcher:
             exchange.replica = replica
             exchange.lease = replica.lease(_cost(exchange))
             if exchange.facts.stream:
-                exchange.wait("first_byte", now() + self._timeouts.first_byte_s)
+                timeouts = self._timeouts if exchange.plan is None else exchange.plan.timeouts
+                exchange.wait("first_byte", now() + timeouts.first_byte_s)
             else:
                 exchange.wait("total", exchange.total_at)
             try:

@@ -16,8 +16,10 @@ from headrace.fleet.registry import Lease, Replica
 from headrace.gateway import answers, clocks
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import NEVER
+from headrace.gateway.plan import Plan
 from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
+from headrace.gateway.traits import Traits
 from headrace.telemetry.records import Record
 from headrace.types import RequestFacts, Usage
 from headrace.upstream.connection import Connection
@@ -46,9 +48,9 @@ class Exchange:
         "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
         "bytes_out", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
-        "forgotten", "id_line", "lease", "outcome", "reason", "replica", "request", "request_id",
-        "resumed_at", "served", "settler", "span", "started_at", "status", "streaming", "task",
-        "times", "total_at", "usage",
+        "forgotten", "id_line", "lease", "outcome", "plan", "reason", "replica", "request",
+        "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
+        "streaming", "task", "times", "total_at", "traits", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +75,8 @@ class Exchange:
         self.facts = NO_FACTS
         self.served = ""  # the declared model's name
         self.span: tuple[int, int] | None = None  # where a form's `model` stands
+        self.traits: Traits | None = None  # what rules ask of its body
+        self.plan: Plan | None = None  # what a rule says about it
         self.bytes_in = request.size
         self.bytes_out = 0
         self.attempts = 0
@@ -188,6 +192,11 @@ class Exchange:
             self.resumed_at = clocks.now()
             self.connection.resume()
 
+    def sign(self, line: bytes) -> None:
+        """Put this line into the answer's head, beside the request's id; replaces the last one."""
+        dialect = self.endpoint.dialect
+        self.answer_id = answers.request_id(self.request_id, dialect) + line
+
     def blame(self, kind: str) -> None:
         """The replica that has the request failed it; ``kind`` says how."""
         if self.lease is not None and self.lease.replica is not None:
@@ -224,6 +233,7 @@ class Exchange:
         started = self.started_at
         facts = self.facts
         usage = self.usage
+        ruling = self.plan.ruling if self.plan is not None else None
         estimated = usage is None and self.attempts > 0
         if usage is None:
             usage = Usage(facts.prompt_tokens, max(0, self.events - 1))
@@ -246,6 +256,8 @@ class Exchange:
             replica=self.replica.name if self.replica is not None else "",
             reason=self.reason,
             error=self.error,
+            rule=ruling.rule if ruling is not None else "",
+            arm=f"{ruling.experiment}/{ruling.arm}" if ruling is not None and ruling.arm else "",
             estimated=estimated,
             ttft_ms=int((self.first_at - started) * 1e6) / 1000 if self.first_at else None,
         )

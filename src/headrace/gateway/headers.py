@@ -20,8 +20,11 @@ HOP_BY_HOP = frozenset({
 })  # fmt: skip
 # What we say ourselves; and what only makes sense between us and the engine.
 REPLACED = frozenset(
-    {b"content-length", b"request-id", b"server", b"x-headrace-replica", b"x-request-id"}
-)
+    {
+        b"content-length", b"request-id", b"server", b"x-headrace-model", b"x-headrace-replica",
+        b"x-headrace-rule", b"x-request-id",
+    }
+)  # fmt: skip
 
 _DROPPED = HOP_BY_HOP | REPLACED
 

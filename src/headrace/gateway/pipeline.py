@@ -1,5 +1,5 @@
 """
-The journey of a request, top to bottom: read → route and dispatch → relay → settle.
+The journey of a request, top to bottom: read → steer → route and dispatch → relay → settle.
 
 Start reading the gateway here. Each step is one call into the module that owns it; whatever raises
 on the way ends in one ``except``, and ``settle`` runs exactly once however the journey ends.
@@ -16,8 +16,11 @@ from headrace.gateway import answers, scan
 from headrace.gateway.clocks import now
 from headrace.gateway.dispatch import Dispatcher
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.fallback import Fallbacks
 from headrace.gateway.media import MediaGate
 from headrace.gateway.relay import Relay
+from headrace.gateway.steer import Steer
+from headrace.gateway.traits import traits
 from headrace.gateway.waiting import Waiting
 from headrace.routing.router import Stickiness
 from headrace.telemetry.writer import Writer
@@ -27,13 +30,17 @@ from headrace.types import RequestFacts
 class Pipeline:
     """What the steps need, held once."""
 
-    def __init__(self, config: Config, catalogue: Catalogue, fleet: Fleet, log: Writer) -> None:
+    def __init__(
+        self, config: Config, catalogue: Catalogue, fleet: Fleet, log: Writer, steer: Steer
+    ) -> None:
         self._log = log
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
         waiting = Waiting(config, catalogue.models)
         self._dispatcher = Dispatcher(config, fleet, waiting, self._sticky)
+        self._steer = steer
+        self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
         self._media = MediaGate(config.media.allowed_hosts)
 
     async def run(self, exchange: Exchange) -> None:
@@ -42,10 +49,16 @@ class Pipeline:
         relay: Relay | None = None
         try:
             body, asks_usage = self._read(exchange)
-            reply = await self._dispatcher.first_byte(exchange, body)
+            if self._steer.book is not None:
+                body = await self._steer.apply(exchange, body, self._sticky)
+            plan = exchange.plan
+            several = plan is not None and len(plan.targets) > 1
+            sender = self._fallbacks if several else self._dispatcher
+            reply = await sender.first_byte(exchange, body)
             relay = Relay(exchange, reply, strip_usage=asks_usage, sticky=self._sticky)
             del body
-            ended = relay.begin(self._timeouts.chunk_s)
+            timeouts = self._timeouts if plan is None else plan.timeouts
+            ended = relay.begin(timeouts.chunk_s)
             if ended is not None:
                 await ended
         except ApiError as error:
@@ -84,7 +97,7 @@ class Pipeline:
         return body, False
 
     def _read_json(self, exchange: Exchange, body: bytes) -> tuple[bytes, bool]:
-        fields = scan.read(body)
+        fields = self._steer.read(body)
         media = self._media.check(body)
         self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
         options = fields.stream_options
@@ -114,7 +127,10 @@ class Pipeline:
         )
 
     def _facts(self, exchange: Exchange, asked: str | None, fields: scan.Body, tokens: int) -> None:
-        exchange.served = self._catalogue.resolve(asked).name
+        if self._steer.book is None:
+            exchange.served = self._catalogue.resolve(asked).name
+        else:  # a rule may know a model that the catalogue does not
+            exchange.traits = traits(fields)
         exchange.facts = RequestFacts(
             model=asked or "",
             endpoint=exchange.endpoint.path,

@@ -34,6 +34,8 @@ class Waiting:
 
         """
         patience_s = self._patience_s[exchange.served]
+        if exchange.plan is not None and exchange.plan.queue_s is not None:
+            patience_s = exchange.plan.queue_s
         try:
             async with asyncio.timeout(patience_s):
                 await self._ready(exchange, group)

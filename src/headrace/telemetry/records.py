@@ -36,6 +36,8 @@ class Record(Struct, gc=False, omit_defaults=True):
     replica: str = ""
     reason: str = ""
     error: str = ""
+    rule: str = ""
+    arm: str = ""
     estimated: bool = False
     ttft_ms: float | None = None
     itl_p50_ms: float | None = None

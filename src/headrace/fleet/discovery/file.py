@@ -39,7 +39,7 @@ class FileSource:
         """See ``Source``."""
         seen: Stamp | None = None
         while True:
-            stamp = await asyncio.to_thread(_stamp, self._path)
+            stamp = await asyncio.to_thread(stamp_of, self._path)
             if stamp is None:
                 self._trouble.begins(f"{self._path}: there is no such file, or it cannot be read")
             elif stamp != seen:
@@ -60,7 +60,7 @@ class FileSource:
         return load.backends(self._path, self._models, self._defaults)
 
 
-def _stamp(path: Path) -> Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
     """What differs after any change: times, size and identity of the file behind all links."""
     try:
         found = path.stat()
