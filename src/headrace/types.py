@@ -38,3 +38,17 @@ class Decision(Struct, frozen=True, gc=False):
 
     index: int
     reason: str
+
+
+class Class(Struct, frozen=True, gc=False):
+    """
+    What a request is by its meaning. ``confidence`` is from 0 to 1, 0 where nothing was judged.
+
+    ``why``: ``meaning`` it was judged; ``unsure`` the best was below the threshold; ``script`` it
+    is in a script that the examples do not have; ``empty`` there is no text; ``late``, ``busy``,
+    ``starting`` and ``failed`` there was no judgement in time. All but the first are the default.
+    """
+
+    name: str
+    confidence: float
+    why: str
