@@ -26,6 +26,7 @@ class Row:
     label: str
     value: float
     ours: bool = False
+    unit: str = "\u00b5s"
 
 
 def scale(values: Sequence[float]) -> float:
@@ -51,7 +52,8 @@ def _bar(row: Row, left: int, y: int, full: float) -> list[str]:
     )
     bar = (
         f'<rect x="{left + _LABELS}" y="{y}" width="{length:.1f}" height="{_BAR}" rx="2" '
-        f'fill="{colour}"><title>{escape(row.label)}: {_number(row.value)} \u00b5s</title></rect>'
+        f'fill="{colour}"><title>{escape(row.label)}: {_number(row.value)} {row.unit}</title>'
+        "</rect>"
     )
     number = (
         f'<text x="{left + _LABELS + length + 6:.1f}" y="{middle}" font-weight="{weight}" '
