@@ -243,7 +243,8 @@ class Case(Section):
     endpoint: str = Field(default="/v1/chat/completions", description="The path.")
     headers: dict[str, str] = Field(default_factory=dict, description="The request's headers.")
     at: datetime | None = Field(
-        default=None, description="When, for example 2026-11-23T10:00:00+01:00; else at noon UTC."
+        default=None,
+        description="When, for example 2026-11-23T10:00:00+01:00; else a Wednesday, noon UTC.",
     )
     tenant: str = Field(default="", description="As if the caller were of this tenant.")
     key: str = Field(default="", description="As if the caller had the key of this name.")

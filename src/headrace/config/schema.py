@@ -13,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from headrace.config.classes import Classes
 from headrace.config.discovery import Discovery
 from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
@@ -278,6 +279,7 @@ class Config(Section):
     load: Load = Load()
     admin: Admin = Admin()
     media: Media = Media()
+    classes: Classes = Classes()
     logging: Logging = Logging()
     simulator: Simulator = Simulator()
 

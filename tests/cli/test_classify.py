@@ -1,0 +1,72 @@
+"""``headrace classify``: classes, reasons, JSON, and what is wrong said in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from headrace.cli.app import app
+
+TEXT = """\
+classes:
+  default: fast
+  examples:
+    fast: [what is the weather, play a song, call my mother, set an alarm]
+    reasoning: [prove this theorem, solve the equation, derive a formula, find the bug in my code]
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with few examples: learning them takes no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HEADRACE_CONFIG", raising=False)
+    Path("headrace.yaml").write_text(TEXT)
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(app, ["classify", *arguments], input=stdin, prog_name="headrace")
+
+
+def test_tells_class_and_reasons(directory: Path) -> None:
+    """A text has its class, the features that say most, and the examples near it."""
+    said = run("solve the equation x = 3").stdout
+
+    assert said.startswith("reasoning ")
+    assert "features: " in said
+    assert "solve the equation" in said.splitlines()[2]
+
+
+def test_lines_as_json(directory: Path) -> None:
+    """Each line of a file is one object on a line, with every feature and near examples."""
+    Path("texts.txt").write_text("play me a song\n\nprove the theorem\n")
+    rows = [json.loads(line) for line in run("--file", "texts.txt", "--json").stdout.splitlines()]
+
+    assert ["fast", "reasoning"] == [row["class"] for row in rows]
+    assert ["play me a song", "prove the theorem"] == [row["text"] for row in rows]
+    assert [3, 3] == [len(row["neighbours"]) for row in rows]
+    assert {*rows[0]["features"]} == {*rows[0]["pulls"]}
+    assert all(0 <= row["confidence"] <= 1 for row in rows)
+
+
+def test_reads_standard_input(directory: Path) -> None:
+    """A dash is standard input."""
+    assert run("--file", "-", "--neighbours", "0", stdin="play a song\n").stdout.startswith("fast ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "no text to judge"),
+        (("--file", "none.txt"), "none.txt: No such file"),
+        (("hello", "--config", "none.yaml"), "none.yaml: there is no such file"),
+    ],
+)
+def test_what_is_wrong(directory: Path, arguments: tuple[str, ...], reason: str) -> None:
+    """Without texts, or with files that are not there, the exit code is 2 and one line says why."""
+    result = run(*arguments)
+
+    assert 2 == result.exit_code
+    assert reason in result.stderr
