@@ -94,7 +94,8 @@ _FAST = Scale(speed=6.0)
 
 CELLS: tuple[Cell, ...] = (
     Cell(
-        name="conversation-3.4", title="Mooncake conversation at 3.4 times its rate, 8 H100 (below the knee)",
+        name="conversation-3.4",
+        title="Mooncake conversation at 3.4 times its rate, 8 H100 (below the knee)",
         kind="sharing", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=3.4, requests=1200,
         routers=_ALL,
     ),
