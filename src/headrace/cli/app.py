@@ -50,7 +50,11 @@ COMMANDS = {
     ),
     "engine": Entry(
         "Run an engine by itself.",
-        ("headrace engine sim --replicas 8", "headrace engine presets"),
+        (
+            "headrace engine sim --replicas 8",
+            "headrace engine presets",
+            "headrace engine calibrate --url http://gpu-1:8000",
+        ),
     ),
     "fleet": Entry(
         "Show the replicas of a running gateway, drain one, or take it back.",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.app import examples
+from headrace.cli.calibrate import calibrate
 from headrace.cli.run import run
 from headrace.config.load import load
 from headrace.config.simulator import Simulator
@@ -19,7 +20,11 @@ ROW = "{:<13} {:>8} {:>14} {:>10} {:>5}  {}"
 engine = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    epilog=examples("headrace engine sim --replicas 8", "headrace engine presets"),
+    epilog=examples(
+        "headrace engine sim --replicas 8",
+        "headrace engine presets",
+        "headrace engine calibrate --url http://gpu-1:8000 --out gpu-1.yaml",
+    ),
     help="Run an engine by itself.",
 )
 
@@ -70,7 +75,9 @@ def sim(
     preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", show_default="l4-8b", help="The GPU and model class it looks like."
+            metavar="NAME",
+            show_default="l4-8b",
+            help="The GPU and model class it looks like, or a file that calibrate wrote.",
         ),
     ] = None,
     speed: Annotated[
@@ -168,6 +175,14 @@ def presets() -> None:
         step, prefill = f"{preset.step_ms:.1f}", f"{preset.prefill_ms(4096):.0f}"
         kv_tokens, seqs = preset.kv_tokens, preset.max_num_seqs
         typer.echo(ROW.format(preset.name, step, prefill, kv_tokens, seqs, preset.source))
+
+
+engine.command(
+    epilog=examples(
+        "headrace engine calibrate --url http://gpu-1:8000 --out gpu-1.yaml",
+        "headrace engine sim --preset gpu-1.yaml",
+    )
+)(calibrate)
 
 
 class Simulating:

@@ -32,7 +32,7 @@ class Cost:
     per_kv_token: float
     host: float = 0.5
 
-    def iteration_ms(self, chunks: Iterable[tuple[int, int]], contexts: Iterable[int]) -> float:
+    def iteration_ms(self, chunks: Iterable[tuple[int, int]], contexts: Iterable[float]) -> float:
         """
         The time of one iteration.
 
