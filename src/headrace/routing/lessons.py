@@ -63,13 +63,13 @@ class Lessons:
     # --- below -----------------------------------------------------------------------------
 
     def _keep(self, lane: Lane, lease: Lease, *, answered: bool) -> None:
-        """Engines free an ended request's blocks last; one without a first token never had them."""
+        """
+        One without a first token never had its blocks. Those of others keep their age: what ended
+        must not outlive what runs, whose blocks no engine evicts. Holding them anew at the end
+        costs a tenth of the hits in simulation.
+        """
         blocks = lease.ask.blocks
-        if not blocks or lane.closed:
-            return
-        if answered or lease.first_at:
-            self._index.hold(lane.slot, blocks)
-        else:
+        if blocks and not lane.closed and not answered and not lease.first_at:
             self._index.forget(lane.slot, blocks[lease.depth :], lease.stamp)
 
     def _compare(self, lane: Lane, lease: Lease, usage: Usage) -> None:

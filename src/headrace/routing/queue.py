@@ -255,6 +255,8 @@ class Pool:
             return False
         if lane.reserved is not None and lane.reserved is not ask:
             return False
+        if self._reserved.get(ask, lane) is not lane:
+            return False  # it has its place: elsewhere it would only be far from its prefix
         if not self.mode.kv_gate or not lane.kv_tokens or not lane.inflight:
             return True
         used = lane.kv_used + lane.decodes * self.lessons.outlook.output / 2
