@@ -280,7 +280,7 @@ async def test_a_request_wins_against_the_stop(build: Build) -> None:
     stage = build()
     stage.call()
     await stage.up()
-    leases = []
+    leases: list[Any] = []
     traffic = stage.floor.traffic
 
     def late(name: str) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import Overloaded
+from headrace.errors import NoReplica, Overloaded
 from headrace.fleet.hold import Hold
 
 
@@ -62,6 +62,44 @@ async def test_a_wish_lasts_as_long_as_somebody_waits() -> None:
     await asyncio.gather(first, second, return_exceptions=True)
 
     assert ([True], [True, False]) == (wished, said)
+
+
+async def test_a_refusal_reaches_all_and_passes() -> None:
+    """Who waits and who comes within its time is told; later ones wait, and a replica ends it."""
+    hold = Hold(10, 1000)
+    waiting = [asyncio.create_task(hold.wait(1)) for _ in range(2)]
+    await turns()
+    hold.refuse("no GPU", 0.05)
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    with pytest.raises(NoReplica) as soon:
+        await hold.wait(1)
+    await asyncio.sleep(0.06)
+    later = asyncio.create_task(hold.wait(1))
+    await turns()
+    waits = not later.done()
+    hold.refuse("no GPU", 60)
+    await asyncio.gather(later, return_exceptions=True)
+    hold.release()
+    after = asyncio.create_task(hold.wait(1))
+    await turns()
+    hold.release()
+    await after
+
+    assert ["no GPU.", "no GPU."] == [str(error) for error in told]
+    assert (503, 1) == (soon.value.status, soon.value.retry_after_s)
+    assert (True, 0, "") == (waits, hold.requests, hold.trouble)
+
+
+async def test_who_left_is_not_refused() -> None:
+    """A request whose client has gone just now takes no answer along."""
+    hold = Hold(10, 1000)
+    waiting = asyncio.create_task(hold.wait(1))
+    await turns()
+    waiting.cancel()
+    hold.refuse("no GPU", 0.01)
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert (True, 0) == (waiting.cancelled(), hold.requests)
 
 
 @settings(max_examples=100, deadline=None)

@@ -93,6 +93,49 @@ async def test_a_full_queue_is_503(rig: Rig) -> None:
     assert [200, 200] == [(await each).status for each in waiting]
 
 
+async def test_they_reach_the_engine_in_order(rig: Rig) -> None:
+    """Twenty that wait for its start are sent in the order in which they came."""
+    await asleep(rig)
+    waiting = []
+    for number in range(20):
+        waiting.append(asyncio.create_task(rig.post(ask(user=f"u{number}"))))
+        await held(rig, number + 1)
+    wake(rig)
+    statuses = {(await each).status for each in waiting}
+
+    assert {200} == statuses
+    came = [seen.json()["user"] for seen in rig.engines[0].exchanges]
+    assert [f"u{number}" for number in range(20)] == came
+
+
+async def test_why_no_replica_came(rig: Rig) -> None:
+    """What is known to be wrong with the engine is in the answer of who has waited in vain."""
+    await asleep(rig, timeouts={"queue_s": 0.2})
+    rig.gateway_now.floor.tell("e", ("m",), "died", "e stopped: no GPU")
+    answer = await rig.post(ask())
+
+    message = openai_error(answer, 503, "no_replica")["message"]
+    assert "No replica of `m` became ready within 0.2 s: e stopped: no GPU." == message
+
+
+async def test_an_engine_that_cannot_start(rig: Rig) -> None:
+    """Who waits is told at once, and so is who comes soon after; a replica ends that."""
+    await asleep(rig)
+    asked = asyncio.create_task(rig.post(ask()))
+    await held(rig)
+    rig.gateway_now.floor.refuse(("m", "unknown"), "no GPU", 30)
+    first, second = await asked, await rig.post(ask())
+    wake(rig)
+    third = await rig.post(ask())
+
+    for answer in (first, second):
+        message = openai_error(answer, 503, "no_replica")["message"]
+        assert "No replica of `m` can be started: no GPU." == message
+        assert "30" == answer.header("retry-after")
+    assert "upstream_failed_start" == rig.gateway_now.records[0].outcome
+    assert 200 == third.status
+
+
 async def test_a_slow_model_has_its_own_patience(rig: Rig) -> None:
     """cold_start_s of a model counts where it is longer than the queue clock of all."""
     await rig.engine()
