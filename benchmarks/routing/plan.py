@@ -82,7 +82,7 @@ def locate(traces: Path, name: str) -> Path:
 
 
 def _chat(cell: Cell, seed: int) -> Load:
-    return workload.chat(cell.requests // 4, 60.0, seed, cell.scale)
+    return workload.chat(cell.requests // 4, 45.0, seed, cell.scale)
 
 
 def _b2b(cell: Cell, seed: int) -> Load:

@@ -64,9 +64,9 @@ def chat(users: int, span_s: float, seed: int, scale: Scale) -> Load:
         begin_s = random.random() * span_s
         blocks = random.choices(systems, (0.7, 0.2, 0.1))[0]
         turns = []
-        for _ in range(random.randint(2, 8)):
+        for _ in range(random.randint(2, 6)):
             asked, answer = _size(random, 200, 1.0, 8_000), _size(random, 220, 0.8, 1_000)
-            think_s = (answer * 0.03 + random.expovariate(1 / 15)) / scale.speed
+            think_s = (answer * 0.01 + random.expovariate(1 / 6)) / scale.speed
             turns.append(Turn(blocks, max(1, asked // scale.tokens), answer, think_s))
             blocks = ()
         script = Script(number, begin_s / scale.speed, f"c{number}", tuple(turns), chat=True)
