@@ -12,8 +12,8 @@ from headrace.routing.blocks import hash_of
 from headrace.routing.cost import USUAL, Fit, Rates
 from headrace.routing.decision import Decision
 
-# KV in use is counted in steps of so many blocks of a prompt: exact enough, and cheap.
-STRIDE = 8
+# KV in use is counted in steps of so many tokens of a prompt: exact enough, and cheap.
+STRIDE = 512
 # What an engine holds at most is not known (no /metrics): the cache of a usual GPU, in tokens.
 USUAL_KV = 430_000
 # A stretch of prefills teaches the rates at the latest after so many first tokens.
@@ -35,7 +35,7 @@ class Ask:
 
     __slots__ = (
         "arrived_at", "blocks", "grain", "loud", "max_tokens", "number", "owner", "place",
-        "session", "shortest_ms", "tokens", "tried",
+        "session", "shortest_ms", "stride", "tokens", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class Ask:
         self.tokens = tokens
         self.blocks = blocks
         self.grain = grain
+        self.stride = max(1, round(STRIDE / grain))  # blocks
         self.max_tokens = max_tokens
         self.loud = loud
         self.number = number
@@ -166,23 +167,17 @@ class Lane:
         late = elapsed - OVERDUE * oldest - GRACE_MS
         return self.pending_ms - oldest + (late if late > 0 else 0.0)
 
-    @property
-    def step_ms(self) -> float:
-        """One iteration with what decodes now."""
-        rates = self.rates
-        return rates.w + rates.ds * self.decodes + rates.kv * self.decode_tokens
-
     def kv_need(self, ask: Ask) -> float:
         """Tokens of KV that the request needs and that no running request holds already."""
         active = self.active
         if not active:
             return ask.tokens
         shared = 0
-        for mark in ask.blocks[STRIDE - 1 :: STRIDE]:
+        for mark in ask.blocks[ask.stride - 1 :: ask.stride]:
             if mark not in active:
                 break
             shared += 1
-        return ask.tokens - shared * STRIDE * ask.grain
+        return ask.tokens - shared * ask.stride * ask.grain
 
     def hush(self, now: float) -> None:
         """Requests that will not tell their first token have it when it was predicted."""
@@ -227,7 +222,6 @@ class Lane:
                 self.fit.prefilled(
                     (now - stretch.began_at) * 1000, stretch.requests, stretch.tokens, stretch.work
                 )
-                self.rates = self.fit.rates
             stretch.begin(now)
             if any(not other.ask.loud for other in self.pending):
                 stretch.spoil()
@@ -269,8 +263,8 @@ class Lane:
 
     def _kv_add(self, lease: Lease) -> None:
         ask, active = lease.ask, self.active
-        lease.marks = marks = ask.blocks[STRIDE - 1 :: STRIDE]
-        each = STRIDE * ask.grain
+        lease.marks = marks = ask.blocks[ask.stride - 1 :: ask.stride]
+        each = ask.stride * ask.grain
         need = ask.tokens - len(marks) * each
         for mark in marks:
             count = active.get(mark, 0)
@@ -281,7 +275,7 @@ class Lane:
 
     def _kv_remove(self, lease: Lease) -> None:
         ask, active, marks = lease.ask, self.active, lease.marks
-        each = STRIDE * ask.grain
+        each = ask.stride * ask.grain
         freed = ask.tokens - len(marks) * each
         for mark in marks:
             count = active[mark] - 1

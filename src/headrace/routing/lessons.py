@@ -4,6 +4,9 @@ What finished requests teach: how long answers are, how long they stay, what is 
 How long prefills take is learned in lane.py, at first tokens.
 """
 
+from collections.abc import Sequence
+
+from headrace.routing.cost import share
 from headrace.routing.index import Index
 from headrace.routing.lane import USUAL_KV, Lane, Lease
 from headrace.routing.score import Outlook
@@ -15,10 +18,10 @@ FOLLOW = 0.02
 # to hold, within these bounds (of what the engine says it has).
 MISSED_BLOCKS = 2
 SHRINK, GROW, SMALLEST, LARGEST = 0.98, 1.01, 0.05, 1.5
+# First tokens between two looks at who is as fast as whom.
+EVERY = 8
 # The size of a cache is only told to the index when it has changed by so much.
 STEP = 0.05
-# Answers of fewer tokens say little about the time of one.
-FEW = 8
 
 
 class Lessons:
@@ -29,14 +32,20 @@ class Lessons:
         self.predicted_cached = 0.0  # tokens, of requests whose engine told what was cached
         self.actual_cached = 0
         self._index = index
+        self._firsts = 0
 
-    def ended(
-        self, lane: Lane, lease: Lease, step_ms: float, usage: Usage | None, now: float
-    ) -> None:
-        """
-        A request has ended at a lane whose iteration took ``step_ms`` by the model; without
-        ``usage`` it was not answered.
-        """
+    def first(self, lanes: Sequence[Lane]) -> None:
+        """A first token has come at one of the lanes."""
+        self._firsts += 1
+        if self._firsts % EVERY:
+            return
+        lanes = [lane for lane in lanes if lane.learns]
+        share([lane.fit for lane in lanes])
+        for lane in lanes:
+            lane.rates = lane.fit.rates
+
+    def ended(self, lane: Lane, lease: Lease, usage: Usage | None, now: float) -> None:
+        """A request has ended at the lane; without ``usage`` it was not answered."""
         self._keep(lane, lease, answered=usage is not None)
         if usage is None:
             return
@@ -46,9 +55,6 @@ class Lessons:
             output = outlook.output + FOLLOW * (usage.completion - outlook.output)
             residence = outlook.residence_ms + FOLLOW * (decoding_ms - outlook.residence_ms)
             self.outlook = outlook._replace(output=output, residence_ms=residence)
-        if lease.ask.loud and lane.learns and usage.completion >= FEW and decoding_ms > 0:
-            lane.fit.decoded(decoding_ms / (usage.completion - 1), step_ms)
-            lane.rates = lane.fit.rates
         if usage.cached:
             lane.reports = True
         if lane.reports and lease.ask.blocks and not lane.closed:

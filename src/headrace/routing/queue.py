@@ -153,7 +153,8 @@ class Pool:
         for lane in self.lanes:
             if lane.quiet:
                 lane.hush(now)
-        self._reserve(now)
+        if self.mode.kv_gate:  # the other orders let nobody wait for ever by themselves
+            self._reserve(now)
         for ask in tuple(self._reserved):
             lease = self._try(ask, now, wait=False)
             if lease is not None:
@@ -174,6 +175,7 @@ class Pool:
         if lane is None:
             return []
         lane.first(lease, now)
+        self.lessons.first(self.lanes)
         return _pump(lane, now)
 
     def end(self, lease: Lease, now: float, usage: Usage | None = None) -> list[Lease]:
@@ -186,9 +188,8 @@ class Pool:
             return []
         if lane.quiet:
             lane.hush(now)
-        step_ms = lane.step_ms
         lane.end(lease)
-        self.lessons.ended(lane, lease, step_ms, usage, now)
+        self.lessons.ended(lane, lease, usage, now)
         return _pump(lane, now)
 
     def due(self, now: float) -> float | None:
