@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-overhead bench-overhead-quick \
-	conformance
+	bench-routing bench-routing-quick conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -65,6 +65,13 @@ bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minute
 
 bench-overhead-quick: ## The harness works: three proxies, half a minute, numbers are not for quoting
 	$(UV) python -m benchmarks.overhead --quick --peers headrace,nginx,asgi
+
+TRACES ?= ../shared/traces
+bench-routing: ## Two peers' real routers and ours over simulated engines (40 minutes, quiet machine); TRACES=folder
+	$(UV) python -m benchmarks.routing --traces $(TRACES)
+
+bench-routing-quick: ## The harness works: two routers, made-up load, half a minute
+	$(UV) python -m benchmarks.routing --quick
 
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
 	$(UV) python -m benchmarks.conformance

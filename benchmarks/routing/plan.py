@@ -112,7 +112,7 @@ CELLS: tuple[Cell, ...] = (
     Cell(
         name="azure-conv", title="Azure conversation at 28 times its rate, no sharing, 8 H100",
         kind="apart", groups=_EIGHT, scale=Scale(speed=1.0), trace=AZURE_CHAT, rate=28.0,
-        requests=2500, routers=_APART,
+        requests=1800, routers=_APART,
     ),
     Cell(
         name="azure-code", title="Azure code at 12 times its rate, no sharing, 8 H100",

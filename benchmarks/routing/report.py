@@ -159,7 +159,7 @@ def _verdicts(results: Results) -> list[str]:
 def _agreement(found: Agreement) -> str:
     word = "agrees" if found.agrees else "does **not** agree"
     return (
-        f"The harness {word} with the [discrete-event simulator](routing-simulation.md) on round"
+        f"The harness {word} with the discrete-event simulator (`headrace simulate`) on round"
         f" robin: mean TTFT {found.harness.mean:,.0f} ms against {found.simulated.mean:,.0f}"
         f" ({found.error:+.0%}), p50 {found.harness.p50:,.0f} against {found.simulated.p50:,.0f},"
         f" p90 {found.harness.p90:,.0f} against {found.simulated.p90:,.0f}, p99"
