@@ -1,10 +1,11 @@
 """``headrace fleet``: what it shows, and what it says when there is nothing to show."""
 
 import asyncio
+import io
 import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -80,6 +81,26 @@ def test_shows_the_fleet(running: Running) -> None:
     assert (0, 0) == (people.exit_code, programs.exit_code)
     assert "gpu-1" in people.output
     assert "gpu-1" == json.loads(programs.output)["replicas"][0]["name"]
+
+
+def test_shows_what_is_not_there() -> None:
+    """A replica at zero is off, with its reason and who waits for it; a broken one has failed."""
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    away = [
+        {"name": "a", "serves": ["m"], "state": "off", "reason": "idle for 300 s"},
+        {"name": "b", "serves": ["m", "n"], "state": "failed", "reason": "no GPU"},
+    ]
+    seen = {
+        "replicas": [],
+        "waiting": {"m": 0, "n": 3},
+        "away": [each | {"since": since.isoformat()} for each in away],
+    }
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(seen, since + timedelta(minutes=5)))
+    lines = [line.split() for line in console.export_text().splitlines()[1:]]
+
+    assert ["a", "off", "5m", *"-----", "idle", "for", "300", "s"] == lines[0]
+    assert ["b", "failed", "5m", *"-----", "no", "GPU;", "3", "waiting"] == lines[1]
 
 
 def test_drain_and_undrain(running: Running) -> None:
@@ -175,7 +196,7 @@ def test_table() -> None:
     }
     console = Console(width=120, color_system=None)
     with console.capture() as shown:
-        console.print(table({"replicas": [replica, replica | {"load": None}]}, now))
+        console.print(table({"replicas": [replica, replica | {"load": None}], "away": []}, now))
 
     head, first, second = shown.get().splitlines()
     columns = ["replica", "state", "for", "requests", "running", "waiting", "kv", "read", "why"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from headrace.cli.serve import count, parting
+from headrace.cli.serve import count, parting, with_engines
+from headrace.config.schema import Config
 from tests.cli.program import Program, children, gone
 from tests.engines.folders import model
 
@@ -126,3 +127,25 @@ def test_parting_tells_what_is_waited_for() -> None:
 def test_count_knows_the_plural() -> None:
     """``1 model``, ``2 models``, ``0 models``."""
     assert [count(n, "model") for n in (0, 1, 2)] == ["0 models", "1 model", "2 models"]
+
+
+def test_patience_for_models_at_zero() -> None:
+    """As long as the engine may take to start and warm, unless another patience is declared."""
+    tree = {
+        "models": [{"name": "a"}, {"name": "b", "cold_start_s": 7}, {"name": "c"}],
+        "health": {"warm_up_s": 10},
+        "engines": [
+            {"type": "sim", "model": "a", "min": 0, "start_s": 90},
+            {"type": "sim", "model": "b", "min": 0},
+            {"type": "sim", "model": "c"},
+        ],
+    }
+    patient = with_engines(Config.model_validate(tree))
+    cold = with_engines(Config.model_validate(tree | {"health": {"warm_up": False}}))
+    bare = with_engines(Config.model_validate({"engines": tree["engines"]}))
+
+    assert [100, 7, None] == [model.cold_start_s for model in patient.models]
+    assert 90 == cold.models[0].cold_start_s
+    assert [("a", 210.0), ("b", 720.0), ("c", None)] == [
+        (model.name, model.cold_start_s) for model in bare.models
+    ]

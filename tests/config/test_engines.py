@@ -54,6 +54,9 @@ def test_replicas_have_names_of_their_own() -> None:
         ("{type: vllm, model: m, vllm: {max_len: 1}}", "did you mean `max_model_len`?"),
         ("{type: vllm, model: m, vllm: {tool_call_parser: h}}", "enable_auto_tool_choice"),
         ("{type: vllm, model: m, vllm: {gpu_memory_utilization: 90}}", "at most 1"),
+        ("{type: sim, model: m, replicas: 2, min: 3}", "more than `replicas` 2"),
+        ("{type: sim, model: m, min: -1}", "at least 0"),
+        ("{type: sim, model: m, sim: {sleep_level: 3}}", "at most 2"),
         ("{type: tgi, model: m}", "must be 'vllm', 'llamacpp' or 'sim'"),
     ],
 )
@@ -118,3 +121,48 @@ class TestKeyFile:
         text = "backends:\n  - {url: 'http://a', serves: [m], api_key: k, api_key_file: f}\n"
 
         assert "keep one of them" in refusal(tmp_path, text)
+
+
+def test_all_run_unless_it_is_said_otherwise() -> None:
+    """By default nothing comes or goes; ``min`` says how many stay."""
+    usual, zero = engine(replicas=2), engine(replicas=2, min=0)
+
+    assert (2, False) == (usual.least, usual.elastic)
+    assert (0, True) == (zero.least, zero.elastic)
+    assert not engine(replicas=2, min=2).elastic
+
+
+@pytest.mark.parametrize(
+    ("values", "slots"),
+    [
+        ({}, 64),
+        ({"vllm": {"max_num_seqs": 9}}, 9),
+        ({"vllm": {"max_num_seqs": 9}, "full_at": 3}, 3),
+        ({"type": "llamacpp", "llamacpp": {"slots": 2}}, 2),
+        ({"type": "sim"}, 64),
+    ],
+)
+def test_when_a_replica_is_full(values: dict[str, Any], slots: int) -> None:
+    """As it is said, else as many as the engine runs at once, else a guess."""
+    assert slots == engine(**values).slots
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ({"min": 0}, 0),
+        ({"min": 0, "vllm": {"enable_sleep_mode": True}}, 1),
+        ({"min": 0, "vllm": {"enable_sleep_mode": True, "sleep_level": 2}}, 2),
+        ({"vllm": {"enable_sleep_mode": True}}, 0),
+        ({"type": "sim", "min": 0, "sim": {"enable_sleep_mode": True}}, 1),
+        ({"type": "llamacpp", "min": 0}, 0),
+    ],
+)
+def test_how_deep_it_sleeps(values: dict[str, Any], level: int) -> None:
+    """Only an engine that can, and only where it may rest at all."""
+    assert level == engine(**values).sleep_level
+
+
+def test_what_a_replica_serves() -> None:
+    """The model by its first name, and each adapter."""
+    assert ("q", "l") == engine(serves=["q", "x"], vllm={"lora_modules": {"l": "/l"}}).models

@@ -8,12 +8,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client import CollectorRegistry
 
 from headrace.config.engines import LocalEngine
 from headrace.config.schema import Backend, Model
 from headrace.engines.crew import Crew, models
 from headrace.engines.supervisor import Backoff
-from headrace.errors import StartError
+from headrace.errors import NoReplica, StartError
+from headrace.fleet.floor import Floor, Why
+from headrace.fleet.registry import Fleet
+from headrace.fleet.states import State as fleet_states  # noqa: N813 - the engines have their own
+from headrace.telemetry.engines import EngineMetrics
 from tests.engines.folders import model
 
 PROGRAM = Path(__file__).with_name("vllmlike.py")
@@ -232,6 +237,35 @@ async def test_no_engines_never_fail(hire: Hire) -> None:
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(crew.failed(), 0.01)
+
+
+async def test_engines_at_zero_start_when_wanted(house: House, tmp_path: Path) -> None:
+    """Not before; with what the others get; and they never end the program by failing."""
+    fleet = Fleet(["q"], 1.0)
+    floor = Floor(fleet, EngineMetrics(CollectorRegistry(), Why))
+    lazy = engine(tmp_path / "qwen", serves=["q"], min=0, idle_stop_s=0.2)
+    crew = Crew([lazy], fleet, floor, house, QUICK)
+    await crew.start()
+    at_zero = house.named("engine_starting"), [away.state for away in floor.away]
+    waiting = asyncio.create_task(fleet.groups["q"].ready())
+    await house.until("engine_ready")
+    for state in (fleet_states.WARMING, fleet_states.READY):
+        fleet.move(fleet.replicas["q"], state, "well")
+    await waiting
+    stopped = await house.until("engine_stopped")
+    (tmp_path / "qwen" / "dies").touch()
+    waiting = asyncio.create_task(fleet.groups["q"].ready())
+    await house.until("engine_failed")
+    with pytest.raises(NoReplica, match="No available memory for the cache blocks"):
+        await waiting
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(crew.failed(), 0.01)
+    await crew.stop()
+    fleet.close()
+
+    assert ([], [Why.OFF]) == at_zero
+    assert "idle for 0 s" == stopped["reason"]
+    assert [Why.FAILED] == [away.state for away in floor.away]
 
 
 def test_what_they_serve(tmp_path: Path) -> None:

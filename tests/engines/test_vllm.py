@@ -120,6 +120,15 @@ class TestEnvironment:
         assert vllm.environment(settings, 0, 4) == {"CUDA_VISIBLE_DEVICES": "GPU-uuid", "A": "b"}
         assert vllm.environment(engine(), 1, 0) == {}
 
+    def test_development_mode_only_where_it_sleeps(self) -> None:
+        """It opens more than /sleep, so an engine that we do not put to sleep goes without it."""
+        asleep = LocalEngine.model_validate(
+            {"type": "vllm", "model": "m", "min": 0, "vllm": {"enable_sleep_mode": True}}
+        )
+
+        assert {"VLLM_SERVER_DEV_MODE": "1"} == vllm.environment(asleep, 0, 0)
+        assert {} == vllm.environment(engine(enable_sleep_mode=True), 0, 0)
+
 
 @pytest.mark.parametrize(
     ("line", "read"),

@@ -97,6 +97,34 @@ class TestProbes:
 
         assert "was answered 500" in reason
 
+    async def test_asleep_it_is_left_alone_and_warmed_when_woken(self, rig: Rig) -> None:
+        """No probe disturbs it, however sick it looks; woken, it answers a token at once."""
+        engine = await rig.engine()
+        gateway = await rig.gateway(health=FAST)
+        replica = replica_of(gateway, engine)
+        gateway.fleet.move(replica, State.SLEEPING, "idle")
+        await asyncio.sleep(0.1)
+        probes = len(engine.probes)
+        engine.probe, healthy = unwell(), engine.probe
+        await asyncio.sleep(0.3)
+        during = len(engine.probes), replica.state
+        engine.probe = healthy
+        gateway.fleet.move(replica, State.WARMING, "woken")
+        await reaches(gateway, engine, State.SLEEPING, State.WARMING, State.READY, within_s=0.5)
+
+        assert (probes, State.SLEEPING) == during
+        assert ["/v1/completions"] == [seen.path for seen in engine.exchanges]
+
+    async def test_the_last_one_awake_is_not_ejected_for_failures(self, rig: Rig) -> None:
+        """Who sleeps cannot stand in: it does not count among those that are left."""
+        sick, asleep = await rig.engine(unwell(500)), await rig.engine()
+        gateway = await rig.gateway(health={"enabled": False}, outliers={"consecutive": 2})
+        gateway.fleet.move(replica_of(gateway, asleep), State.SLEEPING, "idle")
+        for _ in range(3):
+            await rig.post(ask())
+
+        assert State.DEGRADED is replica_of(gateway, sick).state
+
     async def test_out_and_back(self, rig: Rig) -> None:
         """Three failed probes eject a replica, two good ones and a token bring it back."""
         sick, well = await rig.engine(), await rig.engine()
