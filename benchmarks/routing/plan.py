@@ -90,20 +90,20 @@ def _b2b(cell: Cell, seed: int) -> Load:
 
 
 _EIGHT = (Group(_H100, 8),)
-_FAST = Scale(speed=6.0)
+_FAST = Scale(speed=8.0)
 
 CELLS: tuple[Cell, ...] = (
     Cell(
         name="conversation-3.4",
         title="Mooncake conversation at 3.4 times its rate, 8 H100 (below the knee)",
-        kind="sharing", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=3.4, requests=1200,
+        kind="sharing", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=3.4, requests=1000,
         routers=_ALL,
     ),
     Cell(
         name="conversation-4.0",
         title="Mooncake conversation at 4.0 times its rate, 8 H100 (at the knee)",
-        kind="knee", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=4.0, requests=1400,
-        routers=_ALL,
+        kind="knee", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=4.0, requests=1200,
+        routers=("headrace", "vllm-round_robin", *_SHARING[1:]),
     ),
     Cell(
         name="chat", title="Multi-turn chat with hot system prompts, closed loop, 4 A100",
@@ -116,24 +116,24 @@ CELLS: tuple[Cell, ...] = (
     ),
     Cell(
         name="azure-code", title="Azure code at 12 times its rate, no sharing, 8 H100",
-        kind="apart", groups=_EIGHT, scale=Scale(speed=4.0), trace=AZURE_CODE, rate=12.0,
+        kind="apart", groups=_EIGHT, scale=Scale(speed=5.0), trace=AZURE_CODE, rate=12.0,
         requests=1600, routers=_APART,
     ),
     Cell(
         name="mixed", title="Mooncake conversation at 2.0 times its rate, 4 H100 and 4 A100",
         kind="mixed", groups=(Group(_H100, 4), Group(_A100, 4)), scale=_FAST, trace=CONVERSATION,
-        rate=2.0, requests=800, routers=_MIXED,
+        rate=2.0, requests=700, routers=_MIXED,
     ),
     Cell(
         name="join",
         title="Mooncake conversation at 3.2 times its rate, 7 H100, an eighth joins at 40 s",
         kind="join", groups=(Group(_H100, 7), Group(_H100, 1)), scale=_FAST, trace=CONVERSATION,
-        rate=3.2, requests=900, event="join", at_s=40.0,
+        rate=3.2, requests=800, event="join", at_s=40.0, routers=_SHARING[:3],
     ),
     Cell(
         name="die", title="Mooncake conversation at 3.0 times its rate, 8 H100, one dies at 40 s",
         kind="die", groups=(Group(_H100, 7), Group(_H100, 1)), scale=_FAST, trace=CONVERSATION,
-        rate=3.0, requests=900, event="die", at_s=40.0,
+        rate=3.0, requests=800, event="die", at_s=40.0, routers=_SHARING[:3],
     ),
     Cell(
         name="conversation-3.7", title="Mooncake conversation at 3.7 times its rate, 8 H100",
@@ -167,7 +167,7 @@ QUICK = Cell(
 VALIDATION = Cell(
     name="validation",
     title="Mooncake conversation at 3.7 times its rate, its first 2,500 requests, 8 H100",
-    kind="validation", groups=_EIGHT, scale=_FAST, trace=CONVERSATION, rate=3.7, requests=2500,
+    kind="validation", groups=_EIGHT, scale=Scale(speed=6.0), trace=CONVERSATION, rate=3.7, requests=2500,
     routers=("vllm-round_robin",), full=False,
 )  # fmt: skip
 
