@@ -4,8 +4,8 @@ UV := uv run --frozen
 WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
-	config-docs build check bench-overhead bench-overhead-quick \
-	bench-routing bench-routing-quick conformance
+	config-docs build check bench-overhead bench-overhead-quick bench-classify \
+	bench-routing bench-routing-quick bench-sim conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minute
 
 bench-overhead-quick: ## The harness works: three proxies, half a minute, numbers are not for quoting
 	$(UV) python -m benchmarks.overhead --quick --peers headrace,nginx,asgi
+
+bench-classify: ## How good classes are: accuracy, calibration, cost, time (a minute); writes docs/tiers.md
+	$(UV) python -m benchmarks.tiers --strict
 
 TRACES ?= ../shared/traces
 bench-routing: ## Two peers' real routers and ours over simulated engines (40 minutes, quiet machine); TRACES=folder

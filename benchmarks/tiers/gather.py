@@ -220,10 +220,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tiers.gather", description=__doc__)
     parser.add_argument("clones", type=Path, help="the folder that holds the clones")
     clones = Clones(parser.parse_args().clones)
-    for split, path in (("train", SHIPPED), ("test", DATA / "evaluation.jsonl")):
-        found = [row for source in SOURCES if source.split == split for row in rows(source, clones)]
-        _write(path, found)
-    _write(DATA / "outcomes.jsonl", list(outcomes(clones)))
+    tested = _sampled("test", clones)
+    weighed = list(outcomes(clones))
+    held_out = {row["text"] for row in (*tested, *weighed)}  # MT-Bench has some of Vicuna's
+    learned = [row for row in _sampled("train", clones) if row["text"] not in held_out]
+    _write(SHIPPED, learned)
+    _write(DATA / "evaluation.jsonl", tested)
+    _write(DATA / "outcomes.jsonl", weighed)
+
+
+def _sampled(split: str, clones: Clones) -> list[dict[str, Any]]:
+    return [row for each in SOURCES if each.split == split for row in rows(each, clones)]
 
 
 def _write(path: Path, found: Sequence[dict[str, Any]]) -> None:

@@ -8,17 +8,20 @@ from typing import Literal
 
 # The rule: a source is `reasoning` where published results of a small and a large model of one
 # kind differ by 10 points of 100 or more (on MT-Bench: half a point of 10), else it is `fast`.
-CARD = "https://github.com/meta-llama/llama-models/blob/main/models/llama3_1/MODEL_CARD.md"
-ROUTELLM = "https://github.com/lm-sys/RouteLLM (routellm/evals)"
-COT = "https://arxiv.org/abs/2201.11903"
+LLAMA = (
+    "[Llama 3.1, 8B to 70B]"
+    "(https://github.com/meta-llama/llama-models/blob/main/models/llama3_1/MODEL_CARD.md)"
+)
+MIXTRAL = "[Mixtral 8x7B to GPT-4](https://github.com/lm-sys/RouteLLM/tree/main/routellm/evals)"
+SCALE = "[PaLM and GPT-3 by size](https://arxiv.org/abs/2201.11903)"
 
 MT_BENCH_SMALL = (
-    f"MT-Bench, Mixtral 8x7B to GPT-4, both turns: writing 9.55 to 9.65, roleplay 9.50 to 9.48,"
-    f" humanities 9.90 to 10.00, stem 9.63 to 9.95 [{ROUTELLM}]"
+    f"{MIXTRAL}, MT-Bench of 10: writing 9.55 to 9.65, roleplay 9.50 to 9.48, humanities 9.90 to"
+    " 10.00, stem 9.63 to 9.95"
 )
 MT_BENCH_LARGE = (
-    "MT-Bench, Mixtral 8x7B to GPT-4, both turns: coding 6.30 to 8.65, math 5.95 to 7.95,"
-    f" reasoning 7.65 to 8.40, extraction 8.25 to 9.75 [{ROUTELLM}]"
+    f"{MIXTRAL}, MT-Bench of 10: coding 6.30 to 8.65, math 5.95 to 7.95, extraction 8.25 to 9.75,"
+    " reasoning 7.65 to 8.40"
 )
 
 
@@ -39,28 +42,28 @@ class Source:
 SOURCES = (
     Source(
         "aqua", "https://github.com/google-deepmind/AQuA", "Apache-2.0", "train", "reasoning", 110,
-        f"Solve rate rises with scale only in large models [{COT}, figure of AQuA]; the same kind"
-        f" of task in Llama 3.1, 8B to 70B: MATH 51.9 to 68.0 [{CARD}]", "measured on its kind",
+        f"{LLAMA}: MATH 51.9 to 68.0; solving AQuA with steps comes with size ({SCALE})",
+        "measured on its kind",
     ),
     Source(
         "svamp", "https://github.com/arkilpatel/SVAMP", "MIT", "train", "reasoning", 60,
-        f"Solve rate rises with scale, most above 62B [{COT}, figure 4]", "measured on it",
+        f"solving it with steps comes with size ({SCALE}, figure 4)", "measured on it",
     ),
     Source(
         "mbpp", "https://github.com/google-research/google-research/tree/master/mbpp", "CC-BY-4.0",
-        "train", "reasoning", 120, f"Llama 3.1, 8B to 70B: MBPP++ 72.8 to 86.0 [{CARD}]",
+        "train", "reasoning", 120, f"{LLAMA}: MBPP++ 72.8 to 86.0",
         "measured on it",
     ),
     Source(
         "bbh", "https://github.com/suzgunmirac/BIG-Bench-Hard", "MIT", "train", "reasoning", 120,
-        f"Llama 3.1, 8B to 70B: BIG-Bench Hard 64.2 to 81.6 [{CARD}]; only its algorithmic tasks",
+        f"{LLAMA}: BIG-Bench Hard 64.2 to 81.6; only its algorithmic tasks",
         "measured on it",
     ),
     Source(
         "arena-hard", "https://github.com/lm-sys/arena-hard-auto (v0.1)", "Apache-2.0", "train",
         "reasoning", 120,
-        "Real users' hard questions. Win rate: Llama 3.1, 8B to 70B, 21.3 to 55.7; Mixtral 8x7B"
-        " 23.4, GPT-4-0125 78.0 [its README]", "measured on it",
+        "users' hard questions; win rate of Llama 3.1, 8B to 70B: 21.3 to 55.7, Mixtral 8x7B to"
+        " GPT-4: 23.4 to 78.0 (its README)", "measured on it",
     ),
     Source(
         "vicuna-hard", "https://github.com/lm-sys/FastChat (vicuna_bench)", "Apache-2.0", "train",
@@ -73,8 +76,8 @@ SOURCES = (
     ),
     Source(
         "clinc", "https://github.com/clinc/oos-eval", "CC-BY-3.0", "train", "fast", 200,
-        "One short command or question to an assistant. We found no published comparison of model"
-        " sizes on it that we could check", "by analogy",
+        "one short command or question; no comparison of sizes that we could check was found",
+        "by analogy",
     ),
     Source(
         "vicuna-easy", "https://github.com/lm-sys/FastChat (vicuna_bench)", "Apache-2.0", "train",
@@ -83,17 +86,16 @@ SOURCES = (
     Source(
         "seeds-easy", "https://github.com/yizhongw/self-instruct (seed_tasks)", "Apache-2.0",
         "train", "fast", 150,
-        f"writing, rewriting, chat, simple classification: {MT_BENCH_SMALL}; summaries: instruction"
-        " tuning, not size, decides [https://arxiv.org/abs/2301.13848]", "measured on its kind",
+        f"writing, rewriting, chat, simple classification: {MT_BENCH_SMALL}; summaries:"
+        " [tuning decides, not size](https://arxiv.org/abs/2301.13848)", "measured on its kind",
     ),
     Source(
         "gsm8k", "https://github.com/openai/grade-school-math", "MIT", "test", "reasoning", 300,
-        f"Llama 3.1, 8B to 70B: 84.5 to 95.1 [{CARD}]; Mixtral 8x7B to GPT-4: 63.8 to 85.7, by row"
-        f" [{ROUTELLM}]", "measured on it",
+        f"{LLAMA}: 84.5 to 95.1; {MIXTRAL}: 63.8 to 85.7", "measured on it",
     ),
     Source(
         "humaneval", "https://github.com/openai/human-eval", "MIT", "test", "reasoning", 164,
-        f"Llama 3, 8B to 70B: 60.4 to 81.7; Llama 3.1: 72.6 to 80.5 [{CARD}]", "measured on it",
+        f"{LLAMA}: 72.6 to 80.5 (Llama 3: 60.4 to 81.7)", "measured on it",
     ),
     Source(
         "mt-bench-hard", "https://github.com/lm-sys/FastChat (mt_bench)", "Apache-2.0", "test",
@@ -102,14 +104,12 @@ SOURCES = (
     Source(
         "banking", "https://github.com/PolyAI-LDN/task-specific-datasets (banking_data)",
         "CC-BY-4.0", "test", "fast", 200,
-        "Customers' one-line questions. Large models are not needed to sort them"
-        " [https://arxiv.org/abs/2311.06102]; a comparison of sizes for answering them was not"
-        " found", "by analogy",
+        "customers' one-line questions; no comparison of sizes that we could check was found",
+        "by analogy",
     ),
     Source(
         "snips", "https://github.com/sonos/nlu-benchmark", "CC0-1.0", "test", "fast", 150,
-        "One spoken command. We found no published comparison of model sizes on it that we could"
-        " check", "by analogy",
+        "one spoken command; no comparison of sizes that we could check was found", "by analogy",
     ),
     Source(
         "user-tasks", "https://github.com/yizhongw/self-instruct (human_eval)", "Apache-2.0",

@@ -64,3 +64,27 @@ def test_classes_are_off_by_default(tmp_path: Path) -> None:
     path.write_text("")
 
     assert not load(path, {}).classes.enabled
+
+
+RULE = "rules: [{name: r, match: {classes: hard}, target: a}]\nmodels: [{name: a}]\n"
+
+
+def test_rules_ask_for_classes_that_there_are(tmp_path: Path) -> None:
+    """A rule that asks for a class which no example is of is refused where it stands."""
+    said = refused(tmp_path, f"{RULE}classes: {{enabled: true}}\n")
+
+    assert "headrace.yaml:1:rules[0].match.classes" in said
+    assert "'hard' is no class; there are fast, reasoning" in said
+
+
+@pytest.mark.parametrize(
+    "classes",
+    ["enabled: false", "enabled: true, file: x.yaml",
+     "enabled: true, default: hard, examples: {hard: [a, b], easy: [c, d]}"],
+)  # fmt: skip
+def test_rules_whose_classes_may_be_there(tmp_path: Path, classes: str) -> None:
+    """Known classes are right; what a file adds is not known yet, nor is what is off."""
+    path = tmp_path / "headrace.yaml"
+    path.write_text(f"{RULE}classes: {{{classes}}}\n")
+
+    assert ("hard",) == load(path, {}).rules[0].match.classes

@@ -44,6 +44,10 @@ COMMANDS = {
         "Talk to a model in the terminal.",
         ("headrace chat", "headrace chat --url http://gateway:8000 --model qwen3-8b"),
     ),
+    "classify": Entry(
+        "Tell which class texts have, and why.",
+        ('headrace classify "Prove that 2 + 2 = 4."', "headrace classify --file texts.txt --json"),
+    ),
     "conformance": Entry(
         "Try a gateway on 25 edge cases and the shapes of the API.",
         ("headrace conformance --gateway headrace", "headrace conformance wiring litellm"),

@@ -97,6 +97,13 @@ class Classes(Section):
             check(self.examples or dict.fromkeys(SHIPPED, ("0", "1")), self.default)
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes there are; none where that is not known, or nothing is judged."""
+        if not self.enabled or self.file is not None:
+            return ()
+        return tuple(self.examples) or SHIPPED
+
 
 def check(examples: Mapping[str, Sequence[str]], default: str) -> None:
     """

@@ -348,6 +348,22 @@ class Config(Section):
             refused.append(_refusal("has `rules` beside it; keep one of the two", "rules_file"))
         return self._unless(refused)
 
+    @model_validator(mode="after")
+    def _rules_know_classes(self) -> Self:
+        """Of a file of examples the classes are not known yet."""
+        known = self.classes.names
+        return self._unless(
+            [
+                _refusal(
+                    f"{name!r} is no class; there are {', '.join(known)}",
+                    *("rules", index, "match", "classes"),
+                )
+                for index, rule in enumerate(self.rules)
+                for name in rule.match.classes
+                if known and name not in known
+            ]
+        )
+
     @property
     def served(self) -> tuple[str, ...]:
         """What backends and sources of others serve: the catalogue when none is declared."""

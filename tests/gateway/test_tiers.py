@@ -1,0 +1,87 @@
+"""Tiers by meaning, from the client's words to the model that answers: rules, classes, engines."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from headrace.errors import ConfigError
+from tests.edge.rig import Rig, ask
+
+POOLS = ("small", "big")
+CLASSES = {
+    "enabled": True,
+    "default": "fast",
+    "deadline_ms": 5000,
+    "examples": {
+        "fast": ["what is the weather", "play a song", "call my mother", "good morning"],
+        "reasoning": [
+            "prove this theorem", "solve the equation 3x = 6", "derive the formula for x",
+            "find the bug in this function",
+        ],
+    },
+}  # fmt: skip
+RULES = [
+    {"name": "hard", "match": {"models": "auto", "classes": "reasoning"}, "target": "big"},
+    {"name": "easy", "match": {"models": "auto"}, "target": "small"},
+]
+
+
+async def gateway(rig: Rig, **classes: Any) -> None:
+    backends = [{"url": (await rig.engine()).url, "name": pool, "serves": [pool]} for pool in POOLS]
+    models = [{"name": pool} for pool in POOLS]
+    given = {**CLASSES, **classes}
+    await rig.gateway(models=models, backends=backends, rules=RULES, classes=given)
+
+
+async def answered_by(rig: Rig, text: str) -> str | None:
+    messages = [{"role": "user", "content": text}]
+    answer = await rig.post(ask(model="auto", messages=messages))
+    return answer.header("x-headrace-replica")
+
+
+async def test_hard_questions_go_to_the_large_model(rig: Rig) -> None:
+    """Of one alias's requests each goes where its meaning sends it."""
+    await gateway(rig)
+
+    assert "big" == await answered_by(rig, "prove the theorem about the equation x = 2")
+    assert "small" == await answered_by(rig, "play me a song this morning")
+
+
+async def test_before_the_deadline_or_by_default(rig: Rig) -> None:
+    """A judgement that is not there in time costs the request nothing but its class."""
+    await gateway(rig, deadline_ms=0.001, cache_entries=0)
+    answers = [await answered_by(rig, f"prove theorem {number}") for number in range(3)]
+    text = rig.gateway_now.metrics.render().decode()
+    late = [
+        float(line.split()[-1])
+        for line in text.splitlines()
+        if line.startswith('headrace_classifications_total{class="fast",why="late"}')
+    ]
+
+    assert ["small"] * 3 == answers
+    assert [3.0] == late
+
+
+async def test_other_models_are_not_judged(rig: Rig) -> None:
+    """A request that no rule with a class could be for is never judged."""
+    await gateway(rig)
+    await rig.post(ask(model="small"))
+
+    assert b'why="meaning"} 1.0' not in rig.gateway_now.metrics.render()
+
+
+async def test_many_at_once(rig: Rig) -> None:
+    """Requests that come together each get their own class."""
+    await gateway(rig)
+    texts = [f"prove theorem {n} and solve x = {n}" for n in range(6)]
+    texts += [f"play song {n}, good morning" for n in range(6)]
+    answers = await asyncio.gather(*(answered_by(rig, text) for text in texts))
+
+    assert ["big"] * 6 + ["small"] * 6 == answers
+
+
+async def test_wrong_file_ends_the_start(rig: Rig) -> None:
+    """A file of examples that is not there is said before the gateway listens."""
+    with pytest.raises(ConfigError, match=r"classes\.file /none\.yaml"):
+        await rig.gateway(models=[{"name": "a"}], classes={"enabled": True, "file": "/none.yaml"})
