@@ -14,10 +14,11 @@ from headrace.types import Usage
 
 # How fast the expected output and residence follow what is seen.
 FOLLOW = 0.02
-# Cached tokens that were mispredicted by more than so many blocks change what a cache is believed
-# to hold, within these bounds (of what the engine says it has).
-MISSED_BLOCKS = 2
-SHRINK, GROW, SMALLEST, LARGEST = 0.98, 1.01, 0.05, 1.5
+# The share of a prompt whose cached tokens were mispredicted changes what a cache is believed to
+# hold by so much of it, within these bounds (of what the engine says it has). It comes to rest
+# where the prediction is right on average. Steps for each miss, whatever its size, do not: who
+# believes in less sends prefixes to more replicas, which then really hold less.
+RESIZE, SMALLEST, LARGEST = 0.02, 0.5, 1.25
 # First tokens between two looks at who is as fast as whom.
 EVERY = 8
 # The size of a cache is only told to the index when it has changed by so much.
@@ -83,11 +84,9 @@ class Lessons:
         grain, predicted = lease.ask.grain, lease.predicted.cached
         self.predicted_cached += predicted
         self.actual_cached += usage.cached
-        margin = MISSED_BLOCKS * grain
-        if usage.cached + margin < predicted:
-            lane.shrink = max(lane.shrink * SHRINK, SMALLEST)
-        elif usage.cached > predicted + margin:
-            lane.shrink = min(lane.shrink * GROW, LARGEST)
+        missed = (usage.cached - predicted) / max(lease.ask.tokens, 1.0)
+        change = 1 + RESIZE * min(max(missed, -1.0), 1.0)
+        lane.shrink = min(max(lane.shrink * change, SMALLEST), LARGEST)
         shrink, kv_tokens, sized = lane.sized
         if (
             abs(lane.shrink - shrink) > STEP * shrink

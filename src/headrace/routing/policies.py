@@ -5,6 +5,7 @@ Only ``lowest_cost`` lets requests wait for a better replica (queue.py); all oth
 """
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import NamedTuple
 
 from headrace.routing.blocks import hash_of
@@ -70,8 +71,8 @@ def consistent_hash(view: View) -> int:
     """The session's rendezvous, or that of the prompt's first block, unless it has too many."""
     ask, lanes = view.ask, view.lanes
     number = hash_of(ask.session) if ask.session else (ask.blocks[0] if ask.blocks else ask.number)
-    most = BOUND * (sum(lane.inflight for lane in lanes) + 1) / len(lanes)
-    free = [index for index, lane in enumerate(lanes) if lane.inflight + 1 <= max(most, 1.0)]
+    most = ceil(BOUND * (sum(lane.inflight for lane in lanes) + 1) / len(lanes))
+    free = [index for index, lane in enumerate(lanes) if lane.inflight < most]
     return max(free, key=lambda index: rendezvous(number, lanes[index].seed))
 
 

@@ -25,7 +25,8 @@ from headrace.types import Usage
 LOOK = 8
 # A request that has waited this long (and so many times its own prefill) may reserve a replica.
 PATIENCE_S, PATIENCE = 5.0, 4.0
-# Replicas that may be reserved at one time, though never more than half of them.
+# Replicas that may be reserved at one time, though never more than a quarter of them: with a KV
+# gate a reserved replica stands still until the request fits, and two of four doubled all waits.
 RESERVATIONS = 2
 # With a KV gate: the share of the cache that is filled at most.
 FULL = 0.95
@@ -327,7 +328,7 @@ class Pool:
 
     def _reserve(self, now: float) -> None:
         """Let those that have waited too long have a replica that nothing else may enter."""
-        most = min(RESERVATIONS, len(self.lanes) // 2)
+        most = min(RESERVATIONS, len(self.lanes) // 4)
         for ask in islice(self._oldest, most):
             if len(self._reserved) >= most:
                 return
