@@ -77,3 +77,11 @@ def test_pulse_is_what_the_engine_moves() -> None:
     assert before.pulse == LoadView(waiting=9, running=9).pulse
     for name in ("prompt_tokens", "generation_tokens", "iterations", "kv_usage", "preemptions"):
         assert before.pulse != LoadView(**{name: 0.5}).pulse  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"+Inf", b"-1"])
+def test_no_numbers(value: bytes) -> None:
+    """What is no count is not taken for one: NaN differs from itself, and so would seem alive."""
+    text = b"vllm:num_requests_running %b\nvllm:kv_cache_usage_perc %b\n" % (value, value)
+
+    assert LoadView() == load.read(text)

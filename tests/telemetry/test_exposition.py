@@ -1,6 +1,7 @@
 """exposition.py: only the wanted lines are read, and they are read as the format says."""
 
 import math
+import time
 
 import pytest
 
@@ -46,6 +47,22 @@ def test_garbage(line: bytes, why: str) -> None:
     """A wanted line that cannot be read is an error, not a number."""
     with pytest.raises(ValueError, match=why):
         READER.read(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\n".join(b'a:x{l="%d"} 1' % number for number in range(100_000)),
+        b'a:x{l="' + b'\\"' * 1_000_000 + b'"} 1',
+    ],
+)
+def test_too_much(text: bytes) -> None:
+    """Megabytes are refused before the parser, which would take minutes, sees a line of them."""
+    before = time.process_time()
+    with pytest.raises(ValueError, match="too long"):
+        READER.read(text)
+
+    assert time.process_time() - before < 1
 
 
 @pytest.mark.parametrize(("text", "value"), [(b"1 1700000000", 1), (b"+Inf", math.inf)])

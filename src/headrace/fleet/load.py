@@ -5,6 +5,7 @@ Routing's truth is what this gateway has in flight; this is seconds old, and its
 Several engines behind one address (data parallel) are summed; KV usage is that of the fullest.
 """
 
+import math
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -110,6 +111,8 @@ def view(samples: Iterable[Sample]) -> LoadView:
                 _listed(labels.get("waiting_lora_adapters")),
                 _whole(labels.get("max_lora")) or 0,
             )
+        elif not 0 <= value < math.inf:  # no number, and never equal to itself: no sign of life
+            continue
         elif NAMES[name] == "kv_usage":
             numbers["kv_usage"] = max(value, numbers.get("kv_usage", 0.0))
         else:

@@ -15,6 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 # Series remembered: a dozen for each model or engine, 1 kB each at most.
 MAX_SERIES = 2048
+# An engine has a dozen wanted lines, with many models or adapters some hundred, none of them long.
+# Without a bound a text of 8 MB would keep the parser, and with it every stream, busy for minutes.
+MAX_WANTED = MAX_SERIES
+MAX_LINE_BYTES = 4096
 # The value that a series is parsed with; no engine writes it by chance.
 MARK = 27182818.28
 
@@ -47,10 +51,13 @@ class Reader:
         The wanted samples.
 
         Raises:
-            ValueError: a line is not of that format.
+            ValueError: a line is not of that format, or there is more than an engine says.
 
         """
-        return [self._sample(line) for line in self._wanted.findall(b"\n" + text)]
+        lines = self._wanted.findall(b"\n" + text)
+        if len(lines) > MAX_WANTED or any(len(line) > MAX_LINE_BYTES for line in lines):
+            raise ValueError(f"{len(lines)} lines, or one that is too long")
+        return [self._sample(line) for line in lines]
 
     def _sample(self, line: bytes) -> Sample:
         end = line.rfind(b"}") + 1 or line.index(b" ")
