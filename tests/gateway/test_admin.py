@@ -1,5 +1,6 @@
 """admin.py: what the fleet is doing, drain and undrain, who may call, and one shape for errors."""
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -41,6 +42,24 @@ def message(answer: httpx2.Response, status: int, code: str) -> str:
     assert {"error": {"message", "type", "param", "code"}} == {k: set(v) for k, v in body.items()}
     assert ("admin_error", code) == (body["error"]["type"], body["error"]["code"])
     return str(body["error"]["message"])
+
+
+async def test_what_is_away(app: FastAPI, gateway: Gateway) -> None:
+    """Engines at zero are listed with their reason; their model is on demand, and no failure."""
+    for name in ("gpu-1", "rack/2"):
+        gateway.fleet.remove(name)
+    gateway.floor.tell("qwen", ("m",), "off", "idle for 300 s")
+    waiting = asyncio.create_task(gateway.fleet.groups["m"].ready())
+    async with caller(app) as client:
+        body = (await client.get("/admin/fleet")).json()
+    waiting.cancel()
+
+    (away,) = body["away"]
+    assert ([], {"m": 0}, {"m": 1}) == (body["replicas"], body["models"], body["waiting"])
+    assert ["m"] == body["on_demand"]
+    assert ("qwen", ["m"], "off", "idle for 300 s") == tuple(
+        away[key] for key in ("name", "serves", "state", "reason")
+    )
 
 
 async def test_fleet(app: FastAPI, gateway: Gateway) -> None:
