@@ -182,7 +182,10 @@ class Rig:
             invalid=[],
         )
         lost_s = sum(c.pace["lost_s"] for c in counters.values())
-        return msgspec.structs.replace(run, invalid=doubts(run, scene, lost_s))
+        reasons = doubts(run, scene, lost_s)
+        if scene.event != "die" and (reason := router.doubt(stage.place)):
+            reasons.append(reason)
+        return msgspec.structs.replace(run, invalid=reasons)
 
     def _load(
         self, router: Router, scene: Scene, job: Job, stage: "Stage"

@@ -58,6 +58,8 @@ class Router:
     kv_events: bool = False
     ready: str = "/health"
     workers: Callable[[int], int] | None = None
+    doubt: Callable[[Place], str] = lambda _: ""
+    """Why a router, after a run, did not do what its policy says; nothing if it did."""
     settings: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, env_dir: Path) -> Path | None:
@@ -171,6 +173,29 @@ def _count(path: str) -> Callable[[int], int]:
     return workers
 
 
+def _without_render(place: Place) -> str:
+    """cache_aware and kv_aware go by load alone, in silence, when prompts cannot be rendered."""
+    connection = http.client.HTTPConnection("127.0.0.1", place.port + 1, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return unrendered(page)
+
+
+def unrendered(page: str) -> str:
+    """What vllm-router's own metrics say of the prompts that it had rendered."""
+    counts = {"render": 0.0, "other": 0.0}
+    for line in page.splitlines():
+        if line.startswith("vllm_router_kv_routing_inputs_total{"):
+            kind = "render" if 'result="render"' in line else "other"
+            counts[kind] += float(line.rpartition(" ")[2])
+    if counts["other"] or not counts["render"]:
+        return f"{counts['other']:.0f} of its prompts were not rendered"
+    return ""
+
+
 def _vllm(policy: str, **given: Any) -> Router:
     return Router(
         name=f"vllm-{policy}",
@@ -215,8 +240,8 @@ ROUTERS: tuple[Router, ...] = (
     _vllm("round_robin"),
     _vllm("power_of_two", get_load="object"),
     _vllm("consistent_hash"),
-    _vllm("cache_aware"),
-    _vllm("kv_aware", kv_events=True),
+    _vllm("cache_aware", doubt=_without_render),
+    _vllm("kv_aware", kv_events=True, doubt=_without_render),
     _sglang("power_of_two", get_load="array"),
     _sglang("cache_aware"),
 )

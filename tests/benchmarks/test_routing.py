@@ -343,6 +343,15 @@ def test_events_are_announced_to_the_router(tmp_path: Path) -> None:
     assert ["--kv-event-model", "sim"] == argv[argv.index("--kv-event-model") :][:2]
 
 
+def test_prompts_that_were_not_rendered_are_noticed() -> None:
+    """A router that goes by load because it could not have prompts rendered says so in metrics."""
+    name = 'vllm_router_kv_routing_inputs_total{transport="http",result='
+
+    assert "" == routers.unrendered(f'{name}"render"}} 600\n')
+    assert "3 of its prompts" in routers.unrendered(f'{name}"render"}} 6\n{name}"error"}} 3\n')
+    assert "not rendered" in routers.unrendered("")
+
+
 def test_the_fleet_shows_what_the_router_needs(tmp_path: Path) -> None:
     """The replicas' settings are those of the cell; what a router asks for is published."""
     fleet = Fleet([Group("h100-8b", 2)], Scale(speed=3.0), 18_000, tmp_path, 0)
