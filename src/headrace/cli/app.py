@@ -64,6 +64,14 @@ COMMANDS = {
         "Show the replicas of a running gateway, drain one, or take it back.",
         ("headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"),
     ),
+    "route": Entry(
+        "Tell which rule a request would match and where it would go, without sending it.",
+        ("headrace route test --model gpt-4o --text hello", "headrace route explain --file r.json"),
+    ),
+    "experiment": Entry(
+        "Show the experiments of a running gateway, and give an arm another share.",
+        ("headrace experiment status", "headrace experiment ramp new-model candidate 25"),
+    ),
     "models": Entry(
         "Pull, list and remove the models on this machine.",
         (

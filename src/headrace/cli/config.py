@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from headrace.cli.app import examples
+from headrace.cli.route import effective
 from headrace.config import describe, dump
+from headrace.config.fields import dotted
 from headrace.config.load import Loaded, read
 from headrace.config.schema import Config
 from headrace.engines import gpus, preflight
-from headrace.errors import StartError
+from headrace.errors import ConfigError, StartError
+from headrace.gateway.rehearsal import failures
 
 config = typer.Typer(
     add_completion=False,
@@ -57,9 +60,31 @@ def check(
 ) -> None:
     """Tell whether the configuration is right, or else everything that is wrong with it."""
     loaded = read(file)
+    tests = _rehearse(loaded)
     if engines:
         _inspect(loaded.config)
     typer.echo(_summary(loaded))
+    if tests:
+        typer.echo(f"{_count(tests, 'test')} of rules passed.")
+
+
+def _rehearse(loaded: Loaded) -> int:
+    """
+    Run the tests that rules carry; gives how many there are.
+
+    Raises:
+        ConfigError: the rules' file is wrong, or tests have failed; each with file and line.
+
+    """
+    rules, catalogue, origins = effective(loaded.config, loaded.origins)
+    failed = [
+        f"{origins.get(keys, 'rules')}:{dotted(keys)}: {failure.text}"
+        for failure in failures(rules, catalogue)
+        for keys in [("rules", failure.rule, "tests", failure.case)]
+    ]
+    if failed:
+        raise ConfigError("\n".join(failed))
+    return sum(len(rule.tests) for rule in rules)
 
 
 def _inspect(config: Config) -> None:

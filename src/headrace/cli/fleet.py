@@ -117,6 +117,10 @@ def undrain(ctx: typer.Context, replica: Name) -> None:
     typer.echo(_sentence(ctx.obj.post(f"/admin/fleet/{quote(replica, safe='')}/undrain", {})))
 
 
+class NobodyThere(StartError):
+    """Nobody answers at the admin API's address."""
+
+
 class Admin:
     """A gateway's admin API."""
 
@@ -146,7 +150,7 @@ class Admin:
                 )
             decoded = answer.json()
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            raise StartError(
+            raise NobodyThere(
                 f"No admin API answers at {self._url} ({str(error) or type(error).__name__}); start"
                 " the gateway, or say where its admin API is (--admin-url)."
             ) from None

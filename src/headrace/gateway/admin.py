@@ -12,7 +12,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -121,8 +121,8 @@ class Undrain(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor) -> FastAPI:
-    """The API of one gateway."""
+def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor, *more: APIRouter) -> FastAPI:
+    """The API of one gateway; ``more`` are the parts that have files of their own."""
     app = FastAPI(title="Headrace admin API", version=__version__, docs_url=None, redoc_url=None)
 
     def find(name: str) -> Replica:
@@ -157,6 +157,8 @@ def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor) -> FastAPI:
     async def read_replica(name: str) -> ReplicaLife:
         return _life(find(name), keeper)
 
+    for router in more:
+        app.include_router(router)
     app.add_exception_handler(HttpError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.middleware("http")(_Guard(config))

@@ -65,10 +65,10 @@ class Annex:
         loop = asyncio.get_running_loop()
         uvicorn = await loop.run_in_executor(None, importlib.import_module, "uvicorn")
         admin = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.admin")
+        desk = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.desk")
+        gateway, router = self._gateway, desk.desk(self._gateway)
         config = uvicorn.Config(
-            admin.build(
-                self._gateway.fleet, self._gateway.keeper, self._config, self._gateway.floor
-            ),
+            admin.build(gateway.fleet, gateway.keeper, self._config, gateway.floor, router),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -54,7 +54,7 @@ class MediaGate:
             return NONE
         count = size = 0
         for url, fetched in _urls(_decode(body)):
-            if fetched and not url[:16].lstrip().lower().startswith("data:"):
+            if fetched and not _is_data(url):
                 self._check_host(url)
             else:
                 count += 1
@@ -70,6 +70,24 @@ class MediaGate:
             "the host to `media.allowed_hosts`, or send the file as a data: URL.",
             code="media_url_not_allowed",
         )
+
+
+def weigh(body: bytes) -> Media:
+    """
+    The media that a body carries itself, whatever URLs it names.
+
+    Raises:
+        BadRequest: it cannot be decoded.
+
+    """
+    if not _may_hold(body):
+        return NONE
+    carried = [url for url, fetched in _urls(_decode(body)) if not fetched or _is_data(url)]
+    return Media(len(carried), sum(map(len, carried)))
+
+
+def _is_data(url: str) -> bool:
+    return url[:16].lstrip().lower().startswith("data:")
 
 
 def _may_hold(body: bytes) -> bool:

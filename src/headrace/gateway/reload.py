@@ -50,7 +50,10 @@ class Reload:
             steer.adopt(load.rules(self._path, self._names).rules)
 
     def start(self) -> None:
-        """Begin to watch, if there is a file."""
+        """Say what is in force, and begin to watch, if there is a file."""
+        book = self._steer.book
+        if book is not None:
+            self._loaded(book.version, len(book.rules))
         if self._path is not None:
             self._task = asyncio.get_running_loop().create_task(self._watch(self._path))
 
@@ -81,7 +84,11 @@ class Reload:
             self._refuse(str(error).replace("\n", "; "))
             return
         self.counts["good"] += 1
-        self._log.event("rules_loaded", file=str(path), version=version, rules=len(ruled.rules))
+        self._loaded(version, len(ruled.rules))
+
+    def _loaded(self, version: str, rules: int) -> None:
+        file = str(self._path) if self._path is not None else ""
+        self._log.event("rules_loaded", file=file, version=version, rules=rules)
 
     def _refuse(self, error: str) -> None:
         self.counts["bad"] += 1

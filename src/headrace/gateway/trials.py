@@ -29,16 +29,20 @@ class Running:
         self.weights: tuple[float, ...] = tuple(arm.weight for arm in experiment.arms)
         self.alarms: dict[int, Alarm] = {}
         self.rollbacks = [0] * len(experiment.arms)
-        self.trial = Trial(
-            len(experiment.arms),
-            Bounds(guard.error_rate, guard.ttft_p95, guard.min_requests, guard.alpha),
-        )
+        self._bounds = Bounds(guard.error_rate, guard.ttft_p95, guard.min_requests, guard.alpha)
+        self.trial = Trial(len(experiment.arms), self._bounds)
 
     @property
     def percents(self) -> tuple[float, ...]:
         """The arms' shares out of a hundred."""
         whole = sum(self.weights)
         return tuple(100 * weight / whole for weight in self.weights)
+
+    def restart(self) -> None:
+        """Forget what was seen: evidence against an arm must not condemn its successor."""
+        self.since = datetime.now(UTC)
+        self.alarms.clear()
+        self.trial = Trial(len(self.experiment.arms), self._bounds)
 
     def compare(self, arm: int) -> Comparison:
         """An arm beside the control."""
@@ -72,15 +76,16 @@ class Trials:
 
     def ramp(self, name: str, arm: int, percent: float) -> Running:
         """
-        Give an arm this share from now on; the others keep their proportions. An arm that was
-        taken out is back.
+        Give an arm this share from now on; the others keep their proportions. Where it was taken
+        out, it is back, and all counts begin anew.
 
         Raises:
             KeyError: there is no such experiment.
 
         """
         running = self.running[name]
-        running.alarms.pop(arm, None)
+        if arm in running.alarms:
+            running.restart()
         self._weigh(running, reweighed(running.weights, arm, percent))
         self._log.event(
             "experiment_ramped",
