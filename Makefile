@@ -76,5 +76,8 @@ bench-routing: ## Two peers' real routers and ours over simulated engines (40 mi
 bench-routing-quick: ## The harness works: two routers, made-up load, half a minute
 	$(UV) python -m benchmarks.routing --quick
 
+bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into docs/simulator.md
+	$(UV) python -m benchmarks.sim
+
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
 	$(UV) python -m benchmarks.conformance

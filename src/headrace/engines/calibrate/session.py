@@ -98,6 +98,7 @@ class Session:
         self._words_per_token = 1.0
         self._dice = random.Random(nonce)  # noqa: S311 - an order, no secret
         self._times: dict[int, float] = {}  # seconds of a prompt, by its length
+        self._took: dict[int | Decode | None, float] = {}  # seconds by question; None: the mix
         self._step_s = 0.0
         self._cheap_s = 0.0
         self.survey = Survey(facts)
@@ -192,10 +193,8 @@ class Session:
         await self._mix(max(lengths))
 
     def _round_s(self, lengths: Sequence[int], decodes: Sequence[Decode]) -> float:
-        times = [plan.prefill_s(self._times, length) for length in lengths]
-        alone = sum(one * CHEAP if one < self._cheap_s else one for one in times)
-        batches = sum(plan.decode_s(self._times, self._step_s, probe) for probe in decodes)
-        return alone + batches + 2 * plan.prefill_s(self._times, max(lengths))
+        """How long these took the last time, and a prompt beside a sequence."""
+        return sum(self._took[probe] for probe in (*lengths, *decodes, None))
 
     def _room(self) -> Room:
         facts = self.survey.facts
@@ -209,6 +208,7 @@ class Session:
     async def _prefill(self, length: int) -> bool:
         """A prompt alone; False when the engine does not take one of this length."""
         self._say(f"round {self.survey.rounds + 1}: a prompt of {length} tokens")
+        began = self._clock()
         answers: list[Answer] = []
         cheap = plan.prefill_s(self._times, length) < self._cheap_s
         for _ in range(CHEAP if cheap else 1):
@@ -224,6 +224,7 @@ class Session:
                 raise
         known = self.survey.prefills.setdefault(length, [])
         known += answers
+        self._took[length] = self._clock() - began
         self._times[length] = median([one.ttft_ms for one in known]) / 1000
         return True
 
@@ -232,7 +233,9 @@ class Session:
         self._say(
             f"round {self.survey.rounds + 1}: {probe.sequences} sequences at {probe.context} tokens"
         )
+        began = self._clock()
         answers = await self._together(probe.sequences, probe.context, probe.tokens)
+        self._took[probe] = self._clock() - began
         begin = max(answer.first for answer in answers)
         end = min(answer.last for answer in answers)
         samples, contexts = [], []
@@ -252,6 +255,7 @@ class Session:
     async def _mix(self, length: int) -> None:
         """A long prompt beside a sequence that decodes: its gaps tell the chunks of the prompt."""
         self._say(f"round {self.survey.rounds + 1}: a prompt of {length} beside a sequence")
+        began = self._clock()
         short = min(plan.SHORT, length)
         beside = asyncio.ensure_future(self._ask(short, 16 + length // 128))
         try:
@@ -260,6 +264,7 @@ class Session:
             other = await beside
         finally:
             beside.cancel()
+        self._took[None] = self._clock() - began
         if other.last < late.first or other.first > late.sent:
             return  # they did not overlap
         before = max(at for at, _ in other.arrivals if at <= late.sent)
