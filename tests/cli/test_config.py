@@ -105,3 +105,35 @@ def test_help_has_an_example(command: str) -> None:
 
     assert 0 == result.exit_code
     assert f"headrace config {command}" in COLOUR.sub("", result.stdout).partition("Example")[2]
+
+
+class TestTestsOfRules:
+    def test_rules_tests_pass(self, tmp_path: Path) -> None:
+        """The tests that rules carry are run and counted."""
+        result = self.check(tmp_path, "{request: {model: a}, expect: {target: small}}")
+
+        assert 0 == result.exit_code, result.output
+        assert "1 test of rules passed." in result.output
+
+    def test_rules_tests_fail(self, tmp_path: Path) -> None:
+        """Each failure has file, line and key, and says what was decided instead."""
+        result = self.check(tmp_path, "{request: {model: b}, expect: {target: big}}")
+
+        assert 2 == result.exit_code
+        place = f"{tmp_path}/rules.yaml:4:rules[0].tests[0]"
+        assert [
+            f"headrace: {place}: the rule is none, not r",
+            f"headrace: {place}: the target is none, not big",
+        ] == result.output.splitlines()
+
+    def check(self, folder: Path, case: str) -> Result:
+        rules = folder / "rules.yaml"
+        rules.write_text(
+            f"- name: r\n  match: {{models: a}}\n  target: small\n  tests: [{case}]\n",
+            encoding="utf-8",
+        )
+        config = folder / "headrace.yaml"
+        config.write_text(
+            f"models: [{{name: small}}, {{name: big}}]\nrules_file: {rules}\n", encoding="utf-8"
+        )
+        return run("check", str(config))
