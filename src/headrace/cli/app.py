@@ -64,6 +64,13 @@ COMMANDS = {
         "Show the replicas of a running gateway, drain one, or take it back.",
         ("headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"),
     ),
+    "simulate": Entry(
+        "Try routing policies before a simulated fleet.",
+        (
+            "headrace simulate --trace chat --rate 20 --replicas 4 --preset l4-8b",
+            "headrace simulate --trace conversation_trace.jsonl --rate 3.7 --compare all",
+        ),
+    ),
     "route": Entry(
         "Tell which rule a request would match and where it would go, without sending it.",
         ("headrace route test --model gpt-4o --text hello", "headrace route explain --file r.json"),

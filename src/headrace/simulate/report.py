@@ -108,6 +108,7 @@ MAIN = (
     Column("good", "good", ".3f"),
     Column("imbalance", "imbalance", ".2f"),
     Column("preempted", "preemptions"),
+    Column("failed", "failed"),
 )
 BY_SIZE = tuple(
     Column(f"{name} {part}", f"{name}_{part}_ms") for name in CLASSES for part in ("mean", "p99")

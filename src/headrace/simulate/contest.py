@@ -1,0 +1,148 @@
+"""
+Several policies on the same requests and the same fleet, at several rates and seeds: which runs
+there are, and one of them. What they found is put together in ``report``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.errors import ConfigError
+from headrace.simulate import ours
+from headrace.simulate.policy import Policy
+from headrace.simulate.report import Figures, Spread, gather, measure
+from headrace.simulate.rivals import RIVALS
+from headrace.simulate.synthetic import GENERATORS
+from headrace.simulate.trace import Row, Trace, read, replay
+from headrace.simulate.world import Fleet, World
+
+OURS = "headrace:"  # before the names of our own policies: rivals have some of the same
+REQUESTS = 5000  # that a generator makes when nobody says
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where requests come from: a file's rows, or (None) the generator of that name."""
+
+    name: str
+    rows: tuple[Row, ...] | None
+    requests: int
+
+    def trace(self, rate: float, seed: int) -> Trace:
+        """The requests; ``rate`` is how much faster than recorded, or requests per second."""
+        if self.rows is None:
+            return GENERATORS[self.name](rate, self.requests, seed)
+        return replay(self.name, self.rows, rate, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: who, how fast, and the seed of arrivals and of chance."""
+
+    policy: str
+    rate: float
+    seed: int
+
+
+def source(name: str, requests: int | None, max_tokens: int | None) -> Source:
+    """
+    A generator's name or a file; the first ``requests`` of it, without those of more than
+    ``max_tokens`` (prompt and answer).
+
+    Raises:
+        ConfigError: it is neither, or nothing is left.
+
+    """
+    if name in GENERATORS:
+        if max_tokens is not None:
+            raise ConfigError(
+                f"--max-tokens is for recorded traces; {name!r} makes up requests of its own."
+            )
+        return Source(name, None, requests or REQUESTS)
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise ConfigError(
+            f"--trace: there is no file {name!r}, and no generator of that name; generators are"
+            f" {', '.join(GENERATORS)}."
+        )
+    rows = read(path, requests)
+    if max_tokens is not None:
+        rows = [row for row in rows if row.prompt_tokens + row.output_tokens <= max_tokens]
+        if not rows:
+            raise ConfigError(f"--max-tokens {max_tokens} leaves no request of {name}.")
+    return Source(path.name, tuple(rows), len(rows))
+
+
+def policies(own: Iterable[str], rivals: Iterable[str]) -> list[str]:
+    """
+    The policies of a contest: ours by ``lowest_cost`` or ``lowest_cost:fair``, rivals by name or
+    all of them by ``all``.
+
+    Raises:
+        ConfigError: there is none of that name.
+
+    """
+    found = []
+    for name in own:
+        if name not in ours.names():
+            raise ConfigError(f"--policy: {name!r} is unknown; use {', '.join(ours.names())}.")
+        found.append(f"{OURS}{name}")
+    for name in rivals:
+        if name == "all":
+            found += RIVALS
+        elif name in RIVALS:
+            found.append(name)
+        else:
+            raise ConfigError(f"--compare: {name!r} is unknown; use all, {', '.join(RIVALS)}.")
+    return [*dict.fromkeys(found)]
+
+
+def policy(name: str) -> Policy:
+    """The policy of that name, new."""
+    if name.startswith(OURS):
+        return ours.named(name.removeprefix(OURS))
+    return RIVALS[name]()
+
+
+def play(run: Run, requests: Source, fleet: Fleet) -> Figures:
+    """
+    The figures of one run.
+
+    Raises:
+        ConfigError: a request does not fit into a replica, or no replica would be left.
+
+    """
+    trace = requests.trace(run.rate, run.seed)
+    return measure(World(trace, fleet, policy(run.policy), run.seed).run())
+
+
+def runs(names: Sequence[str], rates: Sequence[float], seeds: int) -> list[Run]:
+    """All runs of a contest; the seeds of one policy stand together."""
+    return [
+        Run(name, rate, seed) for rate in rates for name in names for seed in range(1, seeds + 1)
+    ]
+
+
+Results = dict[float, dict[str, Mapping[str, Spread | None]]]
+
+
+def results(found: Mapping[Run, Figures]) -> Results:
+    """By rate and policy, in the order of the runs: each figure over the seeds."""
+    table: dict[float, dict[str, list[Figures]]] = {}
+    for run, figures in found.items():
+        table.setdefault(run.rate, {}).setdefault(run.policy, []).append(figures)
+    return {
+        rate: {name: gather(each) for name, each in by_policy.items()}
+        for rate, by_policy in table.items()
+    }
+
+
+def sequential(
+    wanted: Sequence[Run], requests: Source, fleet: Fleet, done: Callable[[Run], None]
+) -> dict[Run, Figures]:
+    """All runs, one after the other; ``done`` is called after each."""
+    found = {}
+    for run in wanted:
+        found[run] = play(run, requests, fleet)
+        done(run)
+    return found
