@@ -158,7 +158,7 @@ def _validate(options: argparse.Namespace, console: Console) -> Agreement:
     scene = replace(cell.scene(options.traces, seed=0), warm=0.0)
     run = Rig(_LAYOUT, options.env_dir.resolve()).play(router, scene, seed=0)
     console.log(f"over HTTP: {told(run)}")
-    return Agreement(simulated, run.figures.ttft)
+    return Agreement(simulated, run.figures.ttft, tuple(run.invalid))
 
 
 def _pages(results: Results, agreement: Agreement | None) -> None:

@@ -167,7 +167,7 @@ QUICK = Cell(
 VALIDATION = Cell(
     name="validation",
     title="Mooncake conversation at 3.7 times its rate, its first 2,500 requests, 8 H100",
-    kind="validation", groups=_EIGHT, scale=Scale(speed=6.0), trace=CONVERSATION, rate=3.7,
+    kind="validation", groups=_EIGHT, scale=Scale(speed=4.0), trace=CONVERSATION, rate=3.7,
     requests=2500,
     routers=("vllm-round_robin",), full=False,
 )  # fmt: skip

@@ -158,12 +158,13 @@ def _verdicts(results: Results) -> list[str]:
 
 def _agreement(found: Agreement) -> str:
     word = "agrees" if found.agrees else "does **not** agree"
+    doubts = f" (That run was not valid: {'; '.join(found.doubts)}.)" if found.doubts else ""
     return (
         f"The harness {word} with the discrete-event simulator (`headrace simulate`) on round"
         f" robin: mean TTFT {found.harness.mean:,.0f} ms against {found.simulated.mean:,.0f}"
         f" ({found.error:+.0%}), p50 {found.harness.p50:,.0f} against {found.simulated.p50:,.0f},"
         f" p90 {found.harness.p90:,.0f} against {found.simulated.p90:,.0f}, p99"
-        f" {found.harness.p99:,.0f} against {found.simulated.p99:,.0f}."
+        f" {found.harness.p99:,.0f} against {found.simulated.p99:,.0f}.{doubts}"
     )
 
 

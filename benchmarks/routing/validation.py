@@ -18,10 +18,11 @@ TOLERANCE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """TTFT in ms of both, and how far the harness is from the simulation."""
+    """TTFT in ms of both, how far they are apart, and why the harness's run may not be valid."""
 
     simulated: Spread
     harness: Spread
+    doubts: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:

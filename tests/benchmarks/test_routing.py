@@ -449,6 +449,8 @@ def test_the_section_tells_of_the_agreement_and_of_missing_routers() -> None:
     section = report.section(results_, [], Agreement(spread, slower))
 
     assert "agrees with" in section
+    assert "not valid" not in section
+    assert "not valid: late." in report.section(results_, [], Agreement(spread, slower, ("late",)))
     assert "(+10%)" in section
     assert "Not measured: peer: no wheel." in section
 
