@@ -80,6 +80,11 @@ class Stage:
         backend = Backend(url=url, name=name, serves={"m": "m"})
         self.rota.adopt(name, lambda: self.fleet.add(backend, trusted=False))
 
+    def failed(self, name: str, reason: str) -> None:
+        """It is in a crash loop."""
+        self.floor.tell(name, ("m",), "failed", reason)
+        self.rota.changed(name, Change(State.FAILED, reason=reason))
+
     def warm(self, name: str = "m") -> None:
         """It has answered its first token."""
         replica = self.fleet.replicas[name]
@@ -174,7 +179,7 @@ async def test_a_crash_loop_is_told_and_tried_again(
     stage = build()
     stage.call(2)
     await until(lambda: stage.starts == [1])
-    stage.rota.changed("m", Change(State.FAILED, reason="no GPU; 5 times in 60 s"))
+    stage.failed("m", "no GPU; 5 times in 60 s")
     told = await asyncio.gather(*stage.visits, return_exceptions=True)
     stage.call()
     late = (await asyncio.gather(*stage.visits[2:], return_exceptions=True))[0]
@@ -196,7 +201,7 @@ async def test_another_replica_is_tried_first(build: Build) -> None:
     stage = build(replicas=2)
     stage.call()
     await until(lambda: stage.starts == [1, 0])
-    stage.rota.changed("m-0", Change(State.FAILED, reason="no GPU"))
+    stage.failed("m-0", "no GPU")
     await until(lambda: stage.starts == [1, 1])
     await stage.up("m-1")
 

@@ -114,10 +114,15 @@ def test_a_first_token_that_fails_is_trouble(stage: Stage) -> None:
 
 
 async def test_nobody_is_refused_while_another_may_come(stage: Stage) -> None:
-    """A replica that is set aside may return: requests wait for it."""
+    """A replica that is set aside may return, another engine may start: requests wait for them."""
     stage.fleet.move(stage.fleet.replicas["a"], State.EJECTED, "sick")
+    stage.floor.tell("b", ("n",), "starting", "it loads")
+    stage.floor.refuse(["m", "n"], "no GPU", 30)
+    before = stage.fleet.groups["n"].hold.trouble
+    stage.floor.tell("b", ("n",), "failed", "no GPU")
     stage.floor.refuse(["m", "n"], "no GPU", 30)
 
+    assert "" == before
     assert ("", "No replica of `n` can be started: no GPU") == (
         stage.fleet.groups["m"].hold.trouble,
         stage.fleet.groups["n"].hold.trouble,

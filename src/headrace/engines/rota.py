@@ -182,6 +182,7 @@ class Rota:
         if sleeps:
             self._do(berth, self._wake(berth))
         else:
+            self._tell(berth, "starting", "it is wanted")
             berth.supervisor.watch()
 
     async def _end(self, berth: Berth, reason: str) -> None:

@@ -135,15 +135,15 @@ class Floor:
 
     def refuse(self, models: Iterable[str], reason: str, retry_after_s: float) -> None:
         """
-        Nothing of ours can be started: end the wait for these models, now and for so long. Where
-        another replica may come back, requests go on waiting for that one.
+        An engine cannot be started: end the wait for its models, now and for so long. Where another
+        replica may come, requests go on waiting for that one.
         """
         for model in models:
             group = self._fleet.groups.get(model)
             if group is None:
                 continue
             self._metrics.failed(model)
-            if not any(model in r.serves and r.state is not State.GONE for r in self._all()):
+            if not self._may_come(model):
                 why = f"No replica of `{model}` can be started: {reason}"
                 group.hold.refuse(why, retry_after_s)
 
@@ -157,8 +157,12 @@ class Floor:
 
     # --- below -------------------------------------------------------------------------------
 
-    def _all(self) -> tuple[Replica, ...]:
-        return tuple(self._fleet.replicas.values())
+    def _may_come(self, model: str) -> bool:
+        """Whether there is a replica that is not gone, or an engine that has not failed."""
+        return any(
+            model in replica.serves and replica.state is not State.GONE
+            for replica in self._fleet.replicas.values()
+        ) or any(model in away.models and away.state is not Why.FAILED for away in self.away)
 
     def _holds(self, models: Iterable[str]) -> list[Hold]:
         groups = self._fleet.groups
