@@ -28,9 +28,9 @@ SAMPLES = Path(__file__).parents[2] / "benchmarks" / "routing" / "traces"
 @pytest.mark.parametrize(
     ("file", "requests", "shared"),
     [
-        ("conversation.jsonl.gz", 2200, 0.2),
-        ("azure-conv.csv.gz", 5000, 0.0),
-        ("azure-code.csv.gz", 4000, 0.0),
+        ("conversation_trace.jsonl.gz", 2200, 0.2),
+        ("AzureLLMInferenceTrace_conv.csv.gz", 5000, 0.0),
+        ("AzureLLMInferenceTrace_code.csv.gz", 4000, 0.0),
     ],
 )
 def test_the_samples_can_be_replayed(file: str, requests: int, shared: float) -> None:
