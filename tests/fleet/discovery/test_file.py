@@ -1,5 +1,6 @@
 """A watched file: real files, changed in the ways that people and programs change them."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,37 @@ async def test_missing_file(tmp_path: Path) -> None:
 
     assert 1 == len(told.told)
     assert ["discovery_failed", "discovery_recovered", "discovery_failed"] == log.names()
+
+
+async def test_half_of_a_list(tmp_path: Path) -> None:
+    """A file that is being written is not read before it stands still: no replica is lost."""
+    path, log = tmp_path / "backends.yaml", Log()
+    path.write_text(TWO)
+    config = section(type="file", path=path, poll_s=0.2)
+    async with watching(FileSource(config, ["m"], log)) as told:
+        await until(lambda: told.urls() is not None)
+        for half in (ONE, TWO, ONE + "- url: http://gpu-2:80\n  serves: [m]\n"):
+            path.write_text(half)
+            await asyncio.sleep(0.1)
+        path.write_text(TWO + "- url: http://gpu-3:8000\n  serves: [m]\n")
+        await until(lambda: len(told.told) == 2)
+
+    assert [2, 3] == [len(each) for each in told.told]
+
+
+async def test_a_file_that_never_rests(tmp_path: Path) -> None:
+    """One that is written all the time is read all the same."""
+    path = tmp_path / "backends.yaml"
+    path.write_text(ONE)
+    async with watching(source(path, Log())) as told:
+        await until(lambda: told.urls() is not None)
+        for turn in range(200):
+            path.write_text(TWO + "# " * turn)
+            if len(told.told) > 1:
+                break
+            await asyncio.sleep(0.01)
+
+    assert ["http://gpu-1:8000", "http://gpu-2:8000"] == told.urls()
 
 
 def replaced(path: Path) -> None:

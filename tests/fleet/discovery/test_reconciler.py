@@ -1,9 +1,12 @@
 """Differences between what sources know and what the fleet has."""
 
 import random
+from pathlib import Path
 
 from headrace.config.schema import Backend
 from headrace.fleet.discovery.reconciler import Reconciler
+from headrace.fleet.discovery.source import Found
+from headrace.fleet.registry import Fleet
 from tests.fleet.discovery.recorder import Log, Replicas, found
 
 
@@ -111,3 +114,19 @@ def test_a_replica_that_cannot_be_added() -> None:
     assert ["+good"] == fleet.done
     assert ["replica_skipped", "replica_found"] == log.names()
     assert "it cannot be added" in str(log.events[0][1]["reason"])
+
+
+def test_one_that_cannot_be_added_yet(tmp_path: Path) -> None:
+    """A key that is not there is told once, costs no other replica, and is looked for again."""
+    fleet, log = Fleet(["m"], 1.0), Log()
+    it, file = Reconciler(fleet, log, ["m"], []), tmp_path / "key"
+    keyed = {"url": "http://gpu:1", "name": "a", "serves": ["m"], "api_key_file": file}
+    both = [Found(Backend.model_validate(keyed)), found("b")]
+    it.update(0, "s", both)
+    it.update(0, "s", both)
+    without = [*fleet.replicas]
+    file.write_text("sk-1")
+    it.update(0, "s", both)
+
+    assert (["b"], {"a", "b"}) == (without, {*fleet.replicas})
+    assert ["replica_skipped", "replica_found", "replica_found"] == log.names()

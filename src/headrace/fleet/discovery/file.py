@@ -10,6 +10,8 @@ from headrace.config.schema import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.discovery.source import Changed, Found, Log, Trouble
 
+RESTLESS = 5  # looks in a row after which a file that never stands still is read all the same
+
 Stamp = tuple[int, int, int, int]
 
 
@@ -17,6 +19,9 @@ class FileSource:
     """
     Looks at the file's stamp every ``poll_s``: that works on every file system, and through the
     links that Kubernetes swaps when a mounted ConfigMap changes. A bad file leaves the old list.
+
+    A changed file is read when it has stood still for one look: half of one that is being written
+    may be a good list of half of the replicas.
     """
 
     def __init__(self, config: Discovery, models: Iterable[str], log: Log) -> None:
@@ -37,15 +42,21 @@ class FileSource:
 
     async def watch(self, changed: Changed) -> None:
         """See ``Source``."""
-        seen: Stamp | None = None
+        read = seen = stamp = await asyncio.to_thread(stamp_of, self._path)
+        if stamp is not None:
+            await self._read(changed)
+        restless = 0
         while True:
-            stamp = await asyncio.to_thread(stamp_of, self._path)
             if stamp is None:
                 self._trouble.begins(f"{self._path}: there is no such file, or it cannot be read")
-            elif stamp != seen:
+            elif stamp != read and (stamp == seen or restless >= RESTLESS):
                 await self._read(changed)
+                read, restless = stamp, 0
+            elif stamp != read:
+                restless += 1
             seen = stamp
             await asyncio.sleep(self._poll_s)
+            stamp = await asyncio.to_thread(stamp_of, self._path)
 
     async def _read(self, changed: Changed) -> None:
         try:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from headrace.config.schema import Backend
+from headrace.errors import ConfigError
 from headrace.fleet.discovery.source import Found, Log
 
 
@@ -33,6 +34,7 @@ class Reconciler:
         self._known: dict[int, tuple[str, Sequence[Found]]] = {}
         self._applied: dict[str, Found] = {}
         self._skipped: set[tuple[str, str, str]] = set()
+        self._failed: dict[str, str] = {}
 
     def update(self, order: int, source: str, found: Sequence[Found]) -> None:
         """The source at this place of the configuration knows these replicas, and no others."""
@@ -50,10 +52,16 @@ class Reconciler:
             try:
                 # That it is listed does not say that it can answer: it is probed and warmed first.
                 self._fleet.add(each.backend, trusted=False)
-            except (OSError, ValueError) as error:  # its key or certificates cannot be read
-                reason = f"it cannot be added ({error})"
-                self._log.event("replica_skipped", replica=name, source=source_of_it, reason=reason)
+            except (ConfigError, OSError, ValueError) as error:  # its key or certificates
+                del self._applied[name]  # it is tried again when its source tells again
+                if self._failed.get(name) != str(error):
+                    self._failed[name] = str(error)
+                    reason = f"it cannot be added ({error})"
+                    self._log.event(
+                        "replica_skipped", replica=name, source=source_of_it, reason=reason
+                    )
                 continue
+            self._failed.pop(name, None)
             event = "replica_found" if before is None else "replica_replaced"
             self._log.event(event, replica=name, url=each.backend.url, source=source_of_it)
 
