@@ -138,10 +138,6 @@ def _spread(engines: list[FakeEngine]) -> Counter[int]:
 
 ALIKE: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
     "token ids of equal length": ("/v1/completions", lambda n: {"prompt": [n, *range(511)]}),
-    "one shared system prompt": (
-        CHAT_PATH,
-        lambda n: {"messages": [SYSTEM, {"role": "user", "content": f"question {n}"}]},
-    ),
     "the very same request": (CHAT_PATH, lambda n: {}),
     "user inside the prompt": (
         "/v1/completions",
@@ -179,6 +175,21 @@ async def test_case_23_alike_requests_spread_one_by_one(rig: Rig, kind: str) -> 
     seen = _spread(engines).values()
 
     assert min(seen) >= 3, seen
+
+
+@pytest.mark.parametrize(
+    ("policy", "used"), [("lowest_cost", 1), ("prefix", 1), ("least_tokens", 4)]
+)
+async def test_case_23_a_shared_prefix_is_no_lookalike(rig: Rig, policy: str, used: int) -> None:
+    """What truly begins alike goes to the replica that has it cached, unless the policy is blind."""
+    engines = [await rig.engine() for _ in range(4)]
+    await rig.gateway(routing={"policy": policy})
+    async with rig.client() as client:
+        for number in range(12):
+            question = {"role": "user", "content": f"question {number}"}
+            await client.post(CHAT_PATH, ask(CHAT_PATH, messages=[SYSTEM, question]))
+
+    assert used == sum(count > 0 for count in _spread(engines).values())
 
 
 async def test_case_23_burst_does_not_herd(rig: Rig) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.fleet.ramp import penalty, weight
-from headrace.routing.policies import least_tokens
+from headrace.routing.policies import least
 
 
 @pytest.mark.parametrize(("age_s", "expected"), [(0, 0.1), (5, 0.55), (10, 1.0), (99, 1.0)])
@@ -29,6 +29,6 @@ def test_load_settles_at_the_weight(share: float) -> None:
     loads = [0, 0, 0, 0]  # the last one is new
     for turn in range(4000):
         seen = [*loads[:3], loads[3] + penalty(share, loads[:3])]
-        loads[least_tokens(seen, turn)] += 100
+        loads[least(seen, turn)] += 100
 
     assert loads[3] / (sum(loads[:3]) / 3) == pytest.approx(share, rel=0.05)

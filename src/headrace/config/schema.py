@@ -18,6 +18,7 @@ from headrace.config.discovery import Discovery
 from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
+from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.simulator import Simulator
@@ -266,6 +267,7 @@ class Config(Section):
     engines: tuple[LocalEngine, ...] = Field(
         default=(), description="Engines that Headrace starts on this machine, one entry each."
     )
+    routing: Routing = Routing()
     rules: tuple[Rule, ...] = Field(
         default=(), description="Who gets what: of these the first that matches decides."
     )

@@ -77,6 +77,11 @@ class Keeper:
         """What is known of a replica."""
         return self._wards.get(replica)
 
+    def view(self, replica: Replica) -> load.LoadView | None:
+        """What a replica last said about itself."""
+        ward = self._wards.get(replica)
+        return ward.load if ward is not None else None
+
     # --- births and deaths ------------------------------------------------------------------
 
     def _moved(self, replica: Replica, step: Transition) -> None:
@@ -339,7 +344,7 @@ class Keeper:
             weight = min(weight, ramp.DEGRADED)
         if weight < 1.0 or replica.penalty:
             loads = [peer.replica.inflight_tokens for peer in self._peers(ward)]
-            replica.weigh(ramp.penalty(weight, loads))
+            replica.weigh(ramp.penalty(weight, loads), weight)
 
     def _peers(self, ward: Ward) -> list[Ward]:
         """The other routable replicas of its models."""

@@ -49,6 +49,7 @@ class Replica:
         self.inflight_tokens = 0
         self.seats: list[tuple[list[int], int]] = []  # where groups keep this replica's load
         self.penalty = 0  # tokens that its load seems higher to routing: slow start
+        self.weight = 1.0  # the share of a full load that it should have
         self.sent = 0  # requests leased, ever
         self.failures = 0  # of them, those that failed by its fault
         self.abandoned = 0  # of them, those whose client left
@@ -76,9 +77,13 @@ class Replica:
         if self.on_failure is not None:
             self.on_failure(self, kind)
 
-    def weigh(self, penalty: int) -> None:
-        """Let routing see this many tokens more than there are; replaces the last such number."""
+    def weigh(self, penalty: int, weight: float = 1.0) -> None:
+        """
+        Let routing see this many tokens more than there are, and the share of a full load that the
+        replica should have; replaces the last such numbers.
+        """
         more, self.penalty = penalty - self.penalty, penalty
+        self.weight = weight
         for loads, seat in self.seats:
             loads[seat] += more
 
@@ -290,7 +295,7 @@ class Fleet:
         replica.history.append(step)
         if (before in ROUTABLE) is not (after in ROUTABLE):
             if after not in ROUTABLE:
-                replica.penalty = 0
+                replica.penalty, replica.weight = 0, 1.0
             self._reseat()
         for watcher in self._watchers:
             watcher(replica, step)

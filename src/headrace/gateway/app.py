@@ -30,6 +30,7 @@ from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.pipeline import Pipeline
+from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
 from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
@@ -91,13 +92,16 @@ class Gateway:
         self.classes = (
             classifier(config.classes, judged, self.log) if config.classes.enabled else None
         )
-        self.pipeline = Pipeline(config, self.catalogue, self.fleet, self.log, self.steer)
         self.keeper = Keeper(
             self.fleet,
             config,
             self.log,
             FleetMetrics(self.metrics.registry, State, CAUSES),
             lambda: progress(self._active, now()),
+        )
+        self.placement = Placement(config.routing, self.fleet, self.keeper.view)
+        self.pipeline = Pipeline(
+            config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )
         self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why))
         for backend in config.backends:
@@ -133,7 +137,9 @@ class Gateway:
         if self.classes is not None:
             await self.classes.start()
             self.steer.classify = self.classes.tier
-        self._watchdog = Watchdog(loop, (self.clients, self._active), (self.fleet.sweep,))
+        self._watchdog = Watchdog(
+            loop, (self.clients, self._active), (self.fleet.sweep, self.placement.sync)
+        )
         host, port = self.config.server.host, self.config.server.port
         try:
             listener = _listen(host, port)

@@ -5,17 +5,20 @@ A request may be sent again only while the client has seen nothing, only to anot
 for failures that are the replica's, and only within attempts, the total clock and a retry budget.
 """
 
-import itertools
+import asyncio
 
 from headrace.config.schema import Config
 from headrace.errors import ApiError, TimedOut, UpstreamFailed
-from headrace.fleet.registry import Fleet, Group, Replica
+from headrace.fleet.registry import Group, Replica
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
+from headrace.gateway.placement import Placement
+from headrace.gateway.prompt import Prompts
 from headrace.gateway.scan import rename_model
 from headrace.gateway.waiting import Waiting
-from headrace.routing.router import Stickiness, choose, without
+from headrace.routing.lane import Ask, Lease
+from headrace.routing.router import Stickiness
 from headrace.upstream.connection import Broken, ConnectTimeout, Reply
 
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
@@ -51,16 +54,19 @@ class RetryBudget:
 class Dispatcher:
     """Sends requests to replicas until one begins to answer."""
 
-    def __init__(self, config: Config, fleet: Fleet, waiting: Waiting, sticky: Stickiness) -> None:
+    def __init__(
+        self, config: Config, placement: Placement, waiting: Waiting, sticky: Stickiness
+    ) -> None:
         retries = config.retries
-        self._fleet = fleet
+        self._placement = placement
+        self._groups = placement.groups
+        self._prompts = Prompts(config.routing)
         self._waiting = waiting
         self._attempts = retries.attempts
         self._statuses = retries.statuses
         self._timeouts = config.timeouts
         self._budget = RetryBudget(retries.budget, retries.budget_min)
         self._sticky = sticky
-        self._turns = itertools.count()
 
     async def first_byte(self, exchange: Exchange, body: bytes) -> Reply:
         """
@@ -68,19 +74,15 @@ class Dispatcher:
 
         Raises:
             NoReplica: the model had no replica for as long as the queue clock allows.
-            Overloaded: too many requests wait for one already.
+            Overloaded: too many requests wait for one, or for room, already.
             UpstreamFailed: the replicas that were tried could not be reached or broke.
             TimedOut: the last of them could not be reached in time.
 
         """
         self._budget.deposit()
         tried: list[str] = []
-        turn = next(self._turns)
         while True:
-            group = self._fleet.groups[exchange.served]
-            if not group.replicas:
-                await self._waiting.wait(exchange, group)
-            replica = self._choose(exchange, group, tried, turn)
+            replica = await self._place(exchange, body, tried)
             tried.append(replica.name)
             exchange.attempts += 1
             exchange.replica = replica
@@ -105,17 +107,58 @@ class Dispatcher:
                 return reply
             exchange.let_go()
 
-    def _choose(self, exchange: Exchange, group: Group, tried: list[str], turn: int) -> Replica:
-        names, loads = group.names, group.loads
+    async def _place(self, exchange: Exchange, body: bytes, tried: list[str]) -> Replica:
+        """The replica that gets the request, once there is one with room for it."""
+        placement, model = self._placement, exchange.served
+        while True:
+            group = self._groups[model]
+            if not group.replicas:
+                await self._waiting.wait(exchange, group)
+            holder = self._holder(exchange, group)
+            if holder is not None:
+                lease: Lease | None = placement.bind(self._prompts.short(exchange), model, holder)
+            else:
+                lease = await self._queue(exchange, self._ask(exchange, group, body, tried))
+            if lease is not None:
+                replica, exchange.place = placement.place(lease, model)
+                if lease.decision is not None:
+                    exchange.reason = lease.decision.reason
+                    placement.remember(exchange.request_id, lease)
+                return replica
+
+    def _ask(self, exchange: Exchange, group: Group, body: bytes, tried: list[str]) -> Ask:
+        """The request as routing sees it; its blocks only where there is a choice."""
+        if len(group.replicas) == 1:
+            ask = self._prompts.short(exchange)
+        else:
+            density = self._placement.models[exchange.served].density
+            ask = self._prompts.full(exchange, body, density)
         if tried:
-            names, loads = without(tried, names, loads)
-            if not names:  # the others left while one was tried
-                names, loads = group.names, group.loads
-        holder = self._sticky.recall(exchange.facts.sticky) if exchange.facts.sticky else None
-        replica = holder.replica if holder is not None else None
-        decision = choose(names, loads, turn, replica)
-        exchange.reason = decision.reason
-        return self._fleet.replicas[names[decision.index]]
+            ask.tried = set(tried)
+        if exchange.plan is not None:
+            ask.policy = exchange.plan.policy
+        return ask
+
+    async def _queue(self, exchange: Exchange, ask: Ask) -> Lease | None:
+        """Its lease; None when the last replica left while it waited."""
+        lease = self._placement.offer(ask, exchange.served)
+        if not isinstance(lease, asyncio.Future):
+            return lease
+        exchange.wait("queue", self._waiting.until(exchange))
+        try:
+            return await self._waiting.company(exchange, lease)
+        except BaseException:
+            self._placement.withdraw(ask, exchange.served)
+            raise
+
+    def _holder(self, exchange: Exchange, group: Group) -> Replica | None:
+        """The replica that holds the stored response which the request continues."""
+        if not exchange.facts.sticky:
+            return None
+        holder = self._sticky.recall(exchange.facts.sticky)
+        if holder is None or holder.replica not in group.names or len(group.names) == 1:
+            return None
+        return group.replicas[group.names.index(holder.replica)]
 
     def _may_retry(self, exchange: Exchange, tried: list[str]) -> bool:
         """
@@ -123,7 +166,7 @@ class Dispatcher:
         """
         if exchange.facts.sticky and self._sticky.recall(exchange.facts.sticky):
             return False
-        others = set(self._fleet.groups[exchange.served].names) - set(tried)
+        others = set(self._groups[exchange.served].names) - set(tried)
         return len(tried) < self._attempts and bool(others) and self._budget.withdraw()
 
 

@@ -16,9 +16,11 @@ from headrace.fleet.registry import Lease, Replica
 from headrace.gateway import answers, clocks
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import NEVER
+from headrace.gateway.placement import Place
 from headrace.gateway.plan import Plan
 from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
+from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
 from headrace.telemetry.records import Record
 from headrace.types import RequestFacts, Usage
@@ -48,7 +50,8 @@ class Exchange:
         "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
         "bytes_out", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
-        "forgotten", "id_line", "lease", "outcome", "plan", "reason", "replica", "request",
+        "forgotten", "id_line", "lease", "media", "outcome", "place", "plan", "prompt", "reason",
+        "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
         "streaming", "task", "times", "total_at", "traits", "usage",
     )  # fmt: skip
@@ -75,13 +78,15 @@ class Exchange:
         self.facts = NO_FACTS
         self.served = ""  # the declared model's name
         self.span: tuple[int, int] | None = None  # where a form's `model` stands
+        self.prompt: Prompt | None = None
+        self.media = 0  # images and sounds in the prompt
         self.traits: Traits | None = None  # what rules ask of its body
         self.plan: Plan | None = None  # what a rule says about it
-        self.bytes_in = request.size
-        self.bytes_out = 0
+        self.bytes_in, self.bytes_out = request.size, 0
         self.attempts = 0
         self.replica: Replica | None = None
         self.lease: Lease | None = None
+        self.place: Place | None = None  # the latest
         self.connection: Connection | None = None
         self.reason = ""
         self.status = 0
@@ -92,10 +97,8 @@ class Exchange:
         self.times: array[float] = array("d")  # when chunks came, the latest of them
         self.forgotten = 0  # how many came before those
         self.started_at = clocks.now()
-        self.first_at = 0.0
-        self.resumed_at = 0.0
-        self.total_at = NEVER
-        self.deadline = NEVER
+        self.first_at = self.resumed_at = 0.0
+        self.total_at = self.deadline = NEVER
         self.clock = "total"
         self.begun = False  # the head of a stream was sent before there was an answer
         self.streaming = False
@@ -125,6 +128,8 @@ class Exchange:
         self.first_at = now
         self.times.append(now)
         self.streaming = True
+        if self.place is not None:
+            self.place.first(now)
         self._chunk_s = chunk_s
         self.wait("chunk", now + chunk_s)
 
@@ -212,6 +217,8 @@ class Exchange:
         lease, self.lease = self.lease, None
         if lease is not None:
             lease.release()
+        if self.place is not None:
+            self.place.end(self.usage)
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.release()
@@ -260,11 +267,12 @@ class Exchange:
             arm=f"{ruling.experiment}/{ruling.arm}" if ruling is not None and ruling.arm else "",
             estimated=estimated,
             ttft_ms=int((self.first_at - started) * 1e6) / 1000 if self.first_at else None,
+            decision=self.place.weighed(started) if self.place is not None else None,
         )
 
 
 _CLOCKS = {
-    "queue": "No replica became ready",
+    "queue": "No replica had room for it",
     "first_byte": "The replica sent no first byte",
     "chunk": "The replica sent no further chunk",
     "total": "The request was not finished",

@@ -18,6 +18,7 @@ from headrace.gateway.dispatch import Dispatcher
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.fallback import Fallbacks
 from headrace.gateway.media import MediaGate
+from headrace.gateway.placement import Placement
 from headrace.gateway.relay import Relay
 from headrace.gateway.steer import Steer
 from headrace.gateway.traits import traits
@@ -31,14 +32,20 @@ class Pipeline:
     """What the steps need, held once."""
 
     def __init__(
-        self, config: Config, catalogue: Catalogue, fleet: Fleet, log: Writer, steer: Steer
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        placement: Placement,
+        log: Writer,
+        steer: Steer,
     ) -> None:
         self._log = log
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
         waiting = Waiting(config, catalogue.models)
-        self._dispatcher = Dispatcher(config, fleet, waiting, self._sticky)
+        self._dispatcher = Dispatcher(config, placement, waiting, self._sticky)
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
         self._media = MediaGate(config.media.allowed_hosts)
@@ -100,6 +107,9 @@ class Pipeline:
         fields = self._steer.read(body)
         media = self._media.check(body)
         self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
+        exchange.media = media.count
+        if type(fields) is scan.Body:  # else its messages were taken apart for a rule
+            exchange.prompt = fields
         options = fields.stream_options
         asked = isinstance(options, scan.StreamOptions) and options.include_usage is not None
         if exchange.endpoint.usage_option and exchange.facts.stream and not asked:

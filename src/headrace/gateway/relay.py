@@ -32,7 +32,7 @@ class Relay:
 
     __slots__ = (
         "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_pieces", "_renamer",
-        "_reply", "_splice", "_sticky",
+        "_reply", "_seek", "_splice", "_sticky",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Relay:
         self._pieces = 0  # that passed through the frames, not by the splice
         self._edge = b""
         self._sticky = sticky
+        self._seek: bytes | None = None  # of a stored answer, until its id was found
         self._splice: Splice | None = None
         self._renamer = _renamer(exchange)
         self._frames: Frames | None = None
@@ -167,6 +168,8 @@ class Relay:
 
     def _pass(self, data: bytes) -> None:
         frames = self._frames
+        if self._seek is not None and data is not self._reply.body:
+            self._remember(data)
         if frames is not None:
             data = frames.feed(data)
             self._pieces += 1
@@ -220,12 +223,14 @@ class Relay:
         exchange.settle()
         self._client.answer(reply.status, headers, body)
 
-    def _remember(self, body: bytes) -> None:
-        """A stored response can only be continued where it was made."""
+    def _remember(self, piece: bytes) -> None:
+        """A stored response can only be continued where it was made; its id may come in pieces."""
         exchange = self._exchange
-        found = _RESPONSE_ID.search(body)
+        seen = (self._seek or b"") + piece
+        found = _RESPONSE_ID.search(seen)
         if found is not None and exchange.replica is not None:
             self._sticky.remember(found[1].decode("ascii"), exchange.served, exchange.replica.name)
+        self._seek = seen if found is None and len(seen) < EDGE_BYTES else None
 
     def _head(self, replaced: frozenset[bytes] = frozenset()) -> bytes:
         return returned(self._reply.headers, replaced) + self._ours()

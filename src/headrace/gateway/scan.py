@@ -43,7 +43,31 @@ class Member(NamedTuple):
     end: int
 
 
-class Body(msgspec.Struct):
+_NOTHING = msgspec.Raw(b"")
+
+
+class Prompt(msgspec.Struct):
+    """The parts that are a prompt to an engine, as they stand in the body; and whose it is."""
+
+    tools: msgspec.Raw = _NOTHING
+    system: msgspec.Raw = _NOTHING
+    instructions: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
+    input: msgspec.Raw = _NOTHING
+    messages: msgspec.Raw = _NOTHING
+    cache_salt: msgspec.Raw = _NOTHING
+    user: msgspec.Raw = _NOTHING
+
+    @property
+    def parts(self) -> list[memoryview]:
+        """Those that there are, in the order in which engines put them."""
+        found = (
+            self.tools, self.system, self.instructions, self.prompt, self.input, self.messages,
+        )  # fmt: skip
+        return [memoryview(part) for part in found if part is not _NOTHING]
+
+
+class Body(Prompt):
     """The fields that the gateway reads; all others are skipped, not parsed."""
 
     model: str | None = None

@@ -38,15 +38,12 @@ class _Metadata(msgspec.Struct):
 class Wide(scan.Body):
     """The usual fields, and those that rules ask for."""
 
-    messages: list[_Message] | None = None
-    input: Raw = _NOTHING
-    tools: Raw = _NOTHING
+    messages: list[_Message] | None = None  # type: ignore[assignment] # taken apart here
     tool_choice: Raw = _NOTHING
     response_format: _Format | None = None
     text: Raw = _NOTHING  # of /v1/responses; elsewhere it is somebody's text
     guided_json: Raw = _NOTHING
     structured_outputs: Raw = _NOTHING
-    user: Raw = _NOTHING
     safety_identifier: Raw = _NOTHING
     prompt_cache_key: Raw = _NOTHING
     metadata: Raw = _NOTHING

@@ -1,16 +1,21 @@
 """
-A request's wait for a model that has no replica: how long, and how its client is kept company.
+A request's wait, for a model that has no replica or for room: how long, and how its client is
+kept company.
 
 Who waits and in which order is fleet/hold.py's.
 """
 
 import asyncio
 from collections.abc import Iterable
+from typing import TypeVar
 
 from headrace.config.schema import Config, Model
 from headrace.errors import NoReplica
 from headrace.fleet.registry import Group
+from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
+
+T = TypeVar("T")
 
 # How long a client should wait when nothing was ready within the queue clock.
 RETRY_AFTER_S = 5
@@ -20,7 +25,7 @@ class Waiting:
     """What the configuration says about it, held once."""
 
     def __init__(self, config: Config, models: Iterable[Model]) -> None:
-        usual = config.timeouts.queue_s
+        usual = self._queue_s = config.timeouts.queue_s
         self._patience_s = {m.name: max(usual, m.cold_start_s or 0.0) for m in models}
         self._keep_alive_s = config.hold.keep_alive_s
 
@@ -46,6 +51,20 @@ class Waiting:
             )
             raise NoReplica(message, retry_after_s=RETRY_AFTER_S) from None
 
+    async def company(self, exchange: Exchange, waiter: "asyncio.Future[T]") -> T:
+        """What the waiter brings; the client of a stream hears from us meanwhile."""
+        if self._keep_alive_s is None or not exchange.facts.stream:
+            return await waiter
+        while not (await asyncio.wait({waiter}, timeout=self._keep_alive_s))[0]:
+            exchange.comfort()
+        return waiter.result()
+
+    def until(self, exchange: Exchange) -> float:
+        """When a request that waits for room has waited long enough (monotonic, s)."""
+        plan = exchange.plan
+        usual = self._queue_s if plan is None or plan.queue_s is None else plan.queue_s
+        return now() + usual
+
     async def _ready(self, exchange: Exchange, group: Group) -> None:
         size = exchange.request.size
         if self._keep_alive_s is None or not exchange.facts.stream:
@@ -53,8 +72,6 @@ class Waiting:
             return
         ready = asyncio.ensure_future(group.ready(size))
         try:
-            while not (await asyncio.wait({ready}, timeout=self._keep_alive_s))[0]:
-                exchange.comfort()
-            ready.result()
+            await self.company(exchange, ready)
         finally:
             ready.cancel()

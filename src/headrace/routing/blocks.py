@@ -29,7 +29,7 @@ def hash_of(text: str, seed: int = 0) -> int:
     return xxh3_64_intdigest(text.encode(), seed)
 
 
-def join(parts: Iterable[bytes], *, media: bool = False) -> bytes:
+def join(parts: Iterable[bytes | memoryview], *, media: bool = False) -> bytes:
     """
     The bytes of a prompt from its parts, which are raw JSON values in a fixed order; with
     ``media`` each long base64 string is replaced by its digest.

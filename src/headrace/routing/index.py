@@ -12,8 +12,8 @@ from collections.abc import Sequence
 # What a block on one replica costs, measured with tracemalloc; benchmarks/routing/decision.py
 # prints it.
 BLOCK_BYTES = 200
-# References that the orders of age hold per block before they are written anew.
-SLACK = 4
+# An order of age is written anew when it has so many references per block, and some more.
+SLACK, FEW = 2, 256
 # A share (1 / AHEAD) of the capacity is given up at once, so that not every request has to.
 AHEAD = 64
 
@@ -108,7 +108,7 @@ class Index:
         for block in blocks[known:] if known else blocks:
             holders[block] = holders.get(block, 0) | bit
         most = min(shelf.capacity, self._max_blocks // len(self._shelves))
-        if len(shelf.stamps) > most or shelf.references > SLACK * most:
+        if len(shelf.stamps) > most or shelf.long:
             self._trim(slot, shelf)
         return stamp
 
@@ -129,20 +129,20 @@ class Index:
         """Give up the blocks that were not used for the longest time, of one prompt the last."""
         most = max(1, min(shelf.capacity, self._max_blocks // len(self._shelves)))
         most -= most // AHEAD
+        if shelf.long:
+            self._compact(shelf)
         stamps, touches = shelf.stamps, shelf.touches
         gone: list[int] = []
-        while touches and (len(stamps) > most or shelf.references > SLACK * most):
+        while len(stamps) > most:
             stamp, blocks = touches.popleft()
             shelf.references -= len(blocks)
             mine = [block for block in blocks if stamps.get(block) == stamp]
             spare = len(stamps) - most
             if spare < len(mine):  # keep the head of the prompt in its place
-                left = mine[: len(mine) - max(spare, 0)]
+                left = mine[:-spare]
                 touches.appendleft((stamp, left))
                 shelf.references += len(left)
-                mine = mine[len(left) :]
-                if shelf.references > SLACK * most:
-                    self._compact(shelf)
+                mine = mine[-spare:]
             for block in mine:
                 del stamps[block]
             gone += mine
@@ -180,6 +180,11 @@ class _Shelf:
         self.stamps: dict[int, int] = {}
         self.touches: deque[tuple[int, list[int]]] = deque()
         self.references = 0  # blocks in touches, the outdated ones included
+
+    @property
+    def long(self) -> bool:
+        """Whether the order has become much longer than what it orders."""
+        return self.references > SLACK * len(self.stamps) + FEW
 
 
 def _note(mask: int, depth: int, found: Depths) -> None:

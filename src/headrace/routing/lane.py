@@ -29,13 +29,14 @@ class Ask:
 
     ``tokens`` of prompt are an estimate, ``blocks`` its chained hashes, each ``grain`` tokens long;
     ``loud`` says that its first token will be told (a stream). ``number`` breaks ties, a hash of
-    the prompt; ``session`` is a key of the client, "" for none. ``tried`` are replicas that may not
-    be chosen. ``owner`` is whatever the caller wants to find again.
+    the prompt; ``session`` is a key of the client, "" for none; ``policy`` is empty for the usual
+    one. ``tried`` are replicas that may not be chosen. ``size`` (bytes of prompt) and ``owner`` are
+    whatever the caller wants to find again.
     """
 
     __slots__ = (
         "arrived_at", "blocks", "grain", "loud", "max_tokens", "number", "owner", "place",
-        "session", "shortest_ms", "stride", "tokens", "tried",
+        "policy", "session", "shortest_ms", "size", "stride", "tokens", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,8 @@ class Ask:
         self.loud = loud
         self.number = number
         self.session = ""
+        self.policy = ""
+        self.size = 0
         self.tried: set[str] | None = None
         self.owner: object = None
         # The pool's own:
@@ -76,8 +79,8 @@ class Lease:
     """One request's share of a lane. ``Lane.first`` and ``Lane.end`` take it back in two steps."""
 
     __slots__ = (
-        "ask", "decision", "depth", "first_at", "lane", "marks", "new", "predicted", "stamp",
-        "taken_at",
+        "ask", "decision", "depth", "first_at", "lane", "marks", "new", "pool", "predicted",
+        "stamp", "taken_at",
     )  # fmt: skip
 
     def __init__(self, lane: "Lane", ask: Ask, predicted: Taken, now: float) -> None:
@@ -91,12 +94,15 @@ class Lease:
         self.taken_at = now
         self.first_at = 0.0
         self.decision: Decision | None = None
+        self.pool: Granter | None = None
 
 
-class Pumped(Protocol):
-    """Who must hear that a lane has room again."""
+class Granter(Protocol):
+    """Who grants leases, and must hear that a lane has room again."""
 
     def pump(self, now: float) -> list[Lease]: ...
+
+    def end(self, lease: Lease, now: float) -> list[Lease]: ...
 
 
 class Lane:
@@ -149,7 +155,7 @@ class Lane:
         self.pending_ms = 0.0
         self.quiet: list[tuple[float, int, Lease]] = []  # by when their prefill should be over
         self.reserved: Ask | None = None  # the only request that may come next
-        self.pools: list[Pumped] = []  # that may send requests here
+        self.pools: list[Granter] = []  # that may send requests here
         self._anchor = 0.0
         self._count = 0
         self._stretch = _Stretch()

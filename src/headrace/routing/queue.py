@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from headrace.routing.decision import LOWEST, ONLY, RESERVED, Decision, shortest_ms
+from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED, Decision, shortest_ms
 from headrace.routing.index import NOWHERE, Depths, Index
 from headrace.routing.lane import Ask, Lane, Lease, Taken
 from headrace.routing.lessons import Lessons
-from headrace.routing.policies import POLICIES, View, lowest_cost
+from headrace.routing.policies import POLICIES, Policy, View, lowest_cost
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
 from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, WAIT, Terms, pick
@@ -78,7 +78,6 @@ class Pool:
         self.settings = settings
         self.mode = MODES[settings.order]
         self.policy = POLICIES[settings.policy]
-        self.late = self.policy is lowest_cost
         self.lanes: tuple[Lane, ...] = ()
         self.queue: list[tuple[float, int, Ask]] = []
         self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
@@ -124,11 +123,14 @@ class Pool:
         """
         ask.arrived_at = now
         self._turn += 1
+        if not ask.number:
+            ask.number = -self._turn
         lanes = self._candidates(ask)
         if len(lanes) == 1 and not self.queue:
             return [self._only(ask, lanes[0], now)]
-        if not self.late:
-            return [self._at_once(ask, lanes, now)]
+        policy = POLICIES[ask.policy] if ask.policy else self.policy
+        if policy is not lowest_cost:
+            return [self._at_once(ask, policy, lanes, now)]
         if not self.queue:
             lease = self._try(ask, now, wait=True)
             if lease is not None:
@@ -138,6 +140,12 @@ class Pool:
         ask.shortest_ms = shortest_ms(self._score(ask, lanes, now)[1])
         self._enqueue(ask)
         return self.pump(now)
+
+    def bind(self, ask: Ask, lane: Lane, now: float) -> Lease:
+        """A request that only one lane can answer goes there, whatever it costs."""
+        ask.arrived_at = now
+        decision = Decision(self.settings.policy, HOLDER, (lane.name,), 0, ask.tokens)
+        return self._take(ask, lane, self.index.match(ask.blocks), decision, now)
 
     def withdraw(self, ask: Ask) -> bool:
         """The client has gone, or its time is over. False when it was not waiting."""
@@ -192,6 +200,13 @@ class Pool:
         lane.end(lease)
         self.lessons.ended(lane, lease, usage, now)
         return _pump(lane, now)
+
+    def abandon(self) -> list[Ask]:
+        """Nobody serves the model any more: give up all that wait, in order."""
+        asks = [ask for _, _, ask in self.queue]
+        for ask in asks:
+            self._dequeue(ask)
+        return asks
 
     def due(self, now: float) -> float | None:
         """When to pump if nothing happens until then; None while nobody waits."""
@@ -272,12 +287,12 @@ class Pool:
         decision = Decision(self.settings.policy, ONLY, (lane.name,), 0, ask.tokens)
         return self._take(ask, lane, NOWHERE, decision, now)
 
-    def _at_once(self, ask: Ask, lanes: tuple[Lane, ...], now: float) -> Lease:
+    def _at_once(self, ask: Ask, policy: Policy, lanes: tuple[Lane, ...], now: float) -> Lease:
         """The choice of a policy that never lets anybody wait."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
         seed, outlook = self.settings.seed, self.lessons.outlook
-        chosen = self.policy(View(ask, lanes, depths, self._turn, seed, outlook, now))
-        name = self.settings.policy
+        chosen = policy(View(ask, lanes, depths, self._turn, seed, outlook, now))
+        name = ask.policy or self.settings.policy
         decision = Decision(name, name, self._names_of(lanes), chosen, ask.tokens, ask.number)
         return self._take(ask, lanes[chosen], depths, decision, now)
 
@@ -291,6 +306,7 @@ class Pool:
             predicted = Taken(cached, lane.rates.prefill_ms(ask.tokens, cached), lane.wait_ms(now))
         lease = lane.take(ask, predicted, now)
         lease.decision = decision
+        lease.pool = self
         lease.depth = depth
         if ask.blocks:
             lease.stamp = self.index.hold(lane.slot, ask.blocks, depth)

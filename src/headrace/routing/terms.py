@@ -22,7 +22,8 @@ COST, WAIT, KV_WAIT, PREFILL, EXTERNALITY, SLOWDOWN, WARM_UP, STICKY, CACHED, IN
 def pick(terms: Sequence[Terms], seeds: Sequence[int], number: int, among: Sequence[int]) -> int:
     """
     Which of the candidates ``among`` costs the least; of equals the one with the fewest requests,
-    then the one that the rendezvous of ``number`` with their seeds finds.
+    then the one that the rendezvous of ``number`` with their seeds finds. A request without a
+    prompt to go by has a number below 0: such ones take turns.
     """
     if len(among) == 1:
         return among[0]
@@ -32,10 +33,10 @@ def pick(terms: Sequence[Terms], seeds: Sequence[int], number: int, among: Seque
     if len(equals) == 1:
         return equals[0]
     fewest = min(terms[index][INFLIGHT] for index in equals)
-    return max(
-        [index for index in equals if terms[index][INFLIGHT] == fewest],
-        key=lambda index: rendezvous(number, seeds[index]),
-    )
+    equals = [index for index in equals if terms[index][INFLIGHT] == fewest]
+    if number < 0:
+        return equals[-number % len(equals)]
+    return max(equals, key=lambda index: rendezvous(number, seeds[index]))
 
 
 def rendezvous(number: int, seed: int) -> int:

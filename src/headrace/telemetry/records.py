@@ -9,6 +9,31 @@ from msgspec import Struct
 from headrace.errors import ApiError
 
 
+class Weighed(Struct, frozen=True, gc=False, omit_defaults=True):
+    """
+    Why a request went where it went, in milliseconds: the predicted cost of the replica that was
+    chosen with its terms, and what the next best would have cost more. ``queue`` is the time that
+    it waited for room; ``ttft`` and ``cached`` (tokens) are predictions, to be compared with what
+    came. ``candidates`` is how many there were.
+    """
+
+    policy: str
+    candidates: int
+    ttft: float
+    cached: int = 0
+    queue: float = 0.0
+    cost: float = 0.0
+    gap: float = 0.0
+    next: str = ""
+    wait: float = 0.0
+    kv_wait: float = 0.0
+    prefill: float = 0.0
+    externality: float = 0.0
+    slowdown: float = 0.0
+    warm_up: float = 0.0
+    sticky: float = 0.0
+
+
 class Record(Struct, gc=False, omit_defaults=True):
     """
     How a request went. Fields without a default are in every log line; times are milliseconds.
@@ -40,6 +65,7 @@ class Record(Struct, gc=False, omit_defaults=True):
     arm: str = ""
     estimated: bool = False
     ttft_ms: float | None = None
+    decision: Weighed | None = None
     itl_p50_ms: float | None = None
     itl_p99_ms: float | None = None
 
