@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-overhead bench-overhead-quick bench-classify \
-	bench-routing bench-routing-quick bench-sim conformance
+	bench-routing bench-routing-quick bench-sim bench-rules conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ bench-routing: ## Two peers' real routers and ours over simulated engines (40 mi
 
 bench-routing-quick: ## The harness works: two routers, made-up load, half a minute
 	$(UV) python -m benchmarks.routing --quick
+
+bench-rules: ## Microseconds that rules add to a request (half a minute)
+	$(UV) python -m benchmarks.rules
 
 bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into docs/simulator.md
 	$(UV) python -m benchmarks.sim

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headrace.config.rules import Limit
 from headrace.errors import BadRequest
 from headrace.gateway.edits import Edits
+from headrace.gateway.scan import members
 
 CHAT = "/v1/chat/completions"
 
@@ -127,7 +128,10 @@ def test_like_editing_the_object(body: dict[str, Any], indent: int | None) -> No
         expected["n"] = 2
     expected["t"] = 0
 
-    found = json.loads(rule.apply(json.dumps(body, indent=indent).encode(), CHAT))
+    data = json.dumps(body, indent=indent).encode()
+    found = json.loads(rule.apply(data, CHAT))
 
     assert expected == found
     assert [key for key in body if key != "d"] == [key for key in found if key in body]
+    quick = rule._quick_members(data)
+    assert quick is None or members(data, rule._limits) == quick
