@@ -37,7 +37,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the requests")
     parser.add_argument("--replays", type=int, default=4, help="of each engine")
-    parser.add_argument("--time", type=float, default=75.0, help="seconds to calibrate")
+    parser.add_argument("--time", type=float, default=90.0, help="seconds to calibrate")
     parser.add_argument("--preset", type=Path, help="use this file, and do not calibrate")
     parser.add_argument("--keep-preset", type=Path, help="where the fitted preset is copied to")
     parser.add_argument("--out", type=Path, default=_RESULTS)

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from headrace.engines.calibrate.findings import findings
+from headrace.engines.calibrate.findings import _parts, findings
 from headrace.engines.calibrate.fit import TERMS
+from headrace.engines.calibrate.session import Mix
 from headrace.engines.sim.cost import Cost
 from headrace.engines.sim.presets import PRESETS
 from tests.engines.calibrate.rig import Habits, run, surveyed
@@ -54,6 +55,21 @@ def test_chunks_are_found(limit: int) -> None:
     found = findings(run(surveyed(L4, max_num_batched_tokens=limit)), "x", "y").preset
 
     assert limit == pytest.approx(found.max_num_batched_tokens, rel=0.1 if limit == 700 else 0)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "parts"),
+    [
+        ((35, 880, 950, 34), 2),  # as seen with vLLM on a CPU
+        ((35, 36, 1900), 1),
+        ((50, 400, 440, 120, 51), 3),
+        ((20, 20, 21, 20), 3),
+        ((20,), 1),
+    ],
+)
+def test_parts_are_counted(gaps: tuple[float, ...], parts: int) -> None:
+    """Gaps that grew; where none does to speak of, all but the step before the prompt."""
+    assert parts == _parts(Mix(1020, 80.0, gaps))
 
 
 def test_what_is_not_seen_is_assumed_and_told() -> None:

@@ -15,16 +15,14 @@ from headrace.engines.sim.cost import BLOCK_SIZE, Preset
 MAX_NUM_SEQS, MAX_NUM_BATCHED_TOKENS = 256, 2048
 KV_TOKENS = 65_536
 START_S = 60.0
-# A prompt of which one gap has so large a share came in one chunk.
-WHOLE = 0.85
+# A gap belongs to a part of the prompt when it grows by so large a share of what the largest does.
+PART = 0.2
 FLAT = 0.2  # share of the gaps' sum by which they grow
-# Chunks that are tried: powers of two so near to what the gaps say (in octaves), and that itself.
-NEAR = 1.5
-# Another number is taken only when it explains so much more than the best power of two. The gaps
-# give one that is too large: each of them has more tokens behind it than the one before.
+# Numbers that are no power of two, of those that are tried. One of them is taken only when it
+# explains so much more than the best power of two, and when that one is not good.
+ODD = 8
 BETTER = 0.5
 GOOD = 0.01**2  # of each observation; nothing needs to be better
-ODD = (0.8, 0.83, 0.86, 0.89, 0.92, 0.95, 0.98, 1.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,9 @@ def _best(survey: Survey) -> tuple[int, Fit, bool]:
     """
     How many tokens an iteration takes, the formula that goes with it, and whether it was seen.
 
-    The gaps beside a long prompt tell about how many; most engines have a power of two, and the
-    right one explains the times of all prompts best.
+    The gaps beside a long prompt tell in how many parts it came, and so between which numbers the
+    limit lies. Most engines have a power of two; of those that remain, the right one explains the
+    times of all prompts best.
     """
 
     def tried(limit: int) -> tuple[float, int, Fit]:
@@ -115,44 +114,40 @@ def _best(survey: Survey) -> tuple[int, Fit, bool]:
         checks = [_check(mix, limit) for mix in survey.mixes if sum(mix.gaps_ms)]
         return found.distance + sum(loss(found.residual(one)) for one in checks), limit, found
 
-    about, seen = _chunk(survey)
-    if not seen:
-        return about, tried(about)[2], False
-    powers = (2**power for power in range(4, 20))
-    near = [limit for limit in powers if abs(math.log2(limit / about)) <= NEAR]
-    best = min((tried(limit) for limit in near), key=lambda one: one[0])
-    if best[0] < GOOD * len(best[2].observations):
-        return best[1], best[2], True
-    odd = min((tried(round(about * share)) for share in ODD), key=lambda one: one[0])
-    _, limit, found = odd if odd[0] < BETTER * best[0] else best
-    return limit, found, True
+    parts = round(median([_parts(mix) for mix in survey.mixes] or [1]))
+    if parts < 2:
+        limit = max(MAX_NUM_BATCHED_TOKENS, 2 ** math.ceil(math.log2(_longest(survey) + 1)))
+        return limit, tried(limit)[2], False
+    length = round(median([mix.prompt_tokens for mix in survey.mixes]))
+    # A last part may be so small that its gap does not show; one token is the other sequence's.
+    least, most = math.ceil(length / (parts + 1)) + 1, math.ceil(length / (parts - 1))
+    powers = [2**power for power in range(4, 20) if least <= 2**power <= most]
+    odd = [least + (most - least) * step // ODD for step in range(ODD + 1)]
+    best = min(map(tried, powers), key=lambda one: one[0], default=None)
+    if best is None or best[0] > GOOD * len(best[2].observations):
+        other = min(map(tried, odd), key=lambda one: one[0])
+        best = other if best is None or other[0] < BETTER * best[0] else best
+    return best[1], best[2], True
 
 
-def _chunk(survey: Survey) -> tuple[int, bool]:
-    """About how many tokens an iteration takes, and whether long prompts came in parts at all."""
-    shares = [_share(mix) for mix in survey.mixes if mix.gaps_ms]
-    longest = max(
-        (answer.prompt_tokens for answers in survey.prefills.values() for answer in answers),
-        default=0,
-    )
-    if not shares or median(shares) >= WHOLE:
-        return max(MAX_NUM_BATCHED_TOKENS, 2 ** math.ceil(math.log2(longest + 1))), False
-    tokens = median([mix.prompt_tokens for mix in survey.mixes]) * median(shares) + 1
-    return round(tokens), True
+def _longest(survey: Survey) -> int:
+    """The longest prompt that was answered, in tokens."""
+    answers = (answer for answers in survey.prefills.values() for answer in answers)
+    return max((answer.prompt_tokens for answer in answers), default=0)
 
 
-def _share(mix: Mix) -> float:
+def _parts(mix: Mix) -> int:
     """
-    The share of the prompt in its largest chunk, by how much gaps grow beyond the shortest.
+    In how many parts the prompt came: by how many gaps grew beyond the shortest.
 
-    Where they hardly do, the engine takes one time for all: then their number tells the chunks,
+    Where they hardly do, the engine takes one time for all: then their number tells the parts,
     and the first gap is the step before them.
     """
     base = min(mix.gaps_ms)
     grown = [gap - base for gap in mix.gaps_ms]
     if sum(grown) < FLAT * sum(mix.gaps_ms):
-        return 1 / max(1, len(grown) - 1)
-    return max(grown) / sum(grown)
+        return max(1, len(grown) - 1)
+    return sum(gap > PART * max(grown) for gap in grown)
 
 
 def _check(mix: Mix, limit: int) -> Observation:

@@ -273,7 +273,8 @@ class Session:
         inside = [(at, n) for at, n in other.arrivals if before <= at <= after]
         gaps = [(at - earlier) * 1000 / (n - m) for (earlier, m), (at, n) in pairwise(inside)]
         context = other.prompt_tokens + inside[0][1]
-        self.survey.mixes.append(Mix(late.prompt_tokens, context, tuple(gaps)))
+        if gaps:
+            self.survey.mixes.append(Mix(late.prompt_tokens, context, tuple(gaps)))
 
     async def _burst(self, time_s: float) -> None:
         """How many requests run at once, where the engine's metrics show it."""
