@@ -5,12 +5,13 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import httpx2
 import pytest
 import trustme
 from aiohttp import web
 
 from headrace.config.schema import Backend
-from headrace.engines.remote import Prober
+from headrace.engines.remote import MAX_BYTES, Nature, Prober, ask
 
 WAIT_S = 10.0
 Answers = dict[str, Any]
@@ -193,3 +194,27 @@ async def test_strange_answers_hurt_nobody(
 
     assert {event["backend"] for event in log.events} <= {"strange", "b"}
     assert "backend_lacks_model" not in {event["event"] for event in log.events}
+
+
+def saying(body: bytes) -> httpx2.AsyncClient:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=body))
+    return httpx2.AsyncClient(transport=transport, base_url="http://gpu:1")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data":5}', b'{"data":[1,"a",{"id":null}]}', b'{"data":{"a":1}}', b"{}"]
+)
+async def test_lists_that_are_none(body: bytes) -> None:
+    """An answer of another shape names no models, and ends nothing."""
+    async with saying(body) as client:
+        assert Nature("openai", "", ()) == await ask(client)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[1]", b"\xff", b"[" * 200_000, b'{"data":[],"x":"' + b"y" * MAX_BYTES + b'"}']
+)
+async def test_what_cannot_be_read(body: bytes) -> None:
+    """Nonsense, nested or endless, is an answer that says nothing: it is asked again later."""
+    async with saying(body) as client:
+        with pytest.raises(ValueError):  # noqa: PT011 - json's own text for some
+            await ask(client)

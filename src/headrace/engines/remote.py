@@ -6,6 +6,7 @@ really serves, and whether our key is right.
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from headrace.engines.roster import Log
 TIMEOUT_S = 10.0
 FIRST_S, CAP_S = 2.0, 60.0  # between tries until a backend has answered
 AGAIN_S = 300.0  # then: it may be replaced by another version under the same address
+MAX_BYTES = 4 * 1024 * 1024  # of an answer; a provider's list of 300 models has 200 kB
 SHOWN = 20  # names in one event; a hosted provider has hundreds
 UNAUTHORIZED = frozenset({401, 403})
 OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp"}
@@ -48,13 +50,12 @@ async def ask(client: httpx2.AsyncClient) -> Nature:
         ValueError: its answer is none that an OpenAI API gives.
 
     """
-    answer = await client.get("/v1/models")
-    if answer.status_code in UNAUTHORIZED:
-        raise Refused(f"it answered {answer.status_code}")
-    answer.raise_for_status()
-    listed = _mapping(answer.json()).get("data")
-    entries = [entry for entry in listed if isinstance(entry, dict)] if listed else []
-    models = tuple(str(entry["id"]) for entry in entries if "id" in entry)
+    status, said = await _get(client, "/v1/models")
+    if status in UNAUTHORIZED:
+        raise Refused(f"it answered {status}")
+    listed = said.get("data")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    models = tuple(entry["id"] for entry in entries if isinstance(entry.get("id"), str))
     owners = {str(entry.get("owned_by", "")).lower() for entry in entries}
     kind = next((kind for owner, kind in OWNERS.items() if owner in owners), "")
     version = str((await _peek(client, "/version")).get("version", ""))
@@ -65,19 +66,38 @@ async def ask(client: httpx2.AsyncClient) -> Nature:
     return Nature(kind or "openai", version, models)
 
 
+async def _get(client: httpx2.AsyncClient, path: str) -> tuple[int, dict[str, Any]]:
+    """
+    A status and the JSON object that came with it; an empty one with 401 and 403.
+
+    Raises:
+        httpx2.HTTPError: no answer, or another status that is an error.
+        ValueError: no JSON object, or one of more than ``MAX_BYTES``.
+
+    """
+    body = bytearray()
+    async with client.stream("GET", path) as answer:
+        if answer.status_code in UNAUTHORIZED:
+            return answer.status_code, {}
+        answer.raise_for_status()
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > MAX_BYTES:
+                raise ValueError(f"its answer has more than {MAX_BYTES} bytes")
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("its answer is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("its answer is not a JSON object")  # noqa: TRY004 - of the other side
+    return answer.status_code, value
+
+
 async def _peek(client: httpx2.AsyncClient, path: str) -> dict[str, Any]:
     """A JSON object that only some engines have."""
     with suppress(httpx2.HTTPError, ValueError):
-        answer = await client.get(path)
-        if answer.status_code == 200:
-            return _mapping(answer.json())
+        return (await _get(client, path))[1]
     return {}
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("its answer is not a JSON object")  # noqa: TRY004 - of the other side
-    return value
 
 
 class Prober:
