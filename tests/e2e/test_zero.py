@@ -33,7 +33,7 @@ engines:
     model: sleeps
     min: 0
     idle_stop_s: %(idle_s)s
-    sim: {speed: 1, enable_sleep_mode: true, sleep_level: 2, extra_args: [--wake-s, "0.3"]}
+    sim: {speed: 10, enable_sleep_mode: true, sleep_level: 2, extra_args: [--wake-s, "3"]}
   - type: sim
     model: slow
     min: 0

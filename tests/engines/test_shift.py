@@ -75,12 +75,13 @@ def test_full_ones_get_company() -> None:
 
 
 def test_full_is_all_of_those_that_serve() -> None:
-    """Together they have as many requests as they should at most; nobody serving is not full."""
+    """With those that wait for room they have as many as they should; nobody is never full."""
     busy, idle = replace(READY, inflight=7), replace(READY, inflight=1)
 
-    assert full(ZERO, [busy, idle])
-    assert not full(ZERO, [replace(busy, inflight=6), idle])
-    assert not full(ZERO, [LOADING, OFF])
+    assert full(ZERO, [busy, idle], queued=0)
+    assert not full(ZERO, [replace(busy, inflight=6), idle], queued=0)
+    assert full(ZERO, [replace(busy, inflight=6), idle], queued=1)
+    assert not full(ZERO, [LOADING, OFF], queued=9)
 
 
 def test_the_idle_rest() -> None:

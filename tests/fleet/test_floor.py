@@ -58,6 +58,25 @@ def test_who_has_a_request_stays(stage: Stage) -> None:
     assert stage.floor.leave("a", "it is gone already")
 
 
+def test_a_promised_place_is_a_request(stage: Stage) -> None:
+    """One that was given a place and has not been sent yet keeps its replica there."""
+
+    class Given:
+        """A place at every replica, and two that wait for one (``Places``)."""
+
+        def queued(self, model: str) -> int:
+            return 2 if model == "m" else 0
+
+        def promised(self, replica: Replica) -> int:
+            return len(replica.name)
+
+    floor = Floor(stage.fleet, EngineMetrics(CollectorRegistry(), Why), Given())
+
+    assert (0, 1) == floor.traffic("a")
+    assert (False, False) == (floor.rest("a", "idle"), floor.leave("a", "idle"))
+    assert (2, 0, 0) == (floor.queued(["m", "n"]), floor.queued([]), stage.floor.queued(["m"]))
+
+
 def test_who_rises_is_warmed(stage: Stage) -> None:
     """From sleep it goes to warming, never to users; one that is unknown is fine."""
     stage.floor.rest("a", "idle")

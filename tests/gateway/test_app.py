@@ -143,6 +143,26 @@ async def test_an_unexpected_error_is_an_answer(rig: Rig) -> None:
     assert 500 == started.records[-1].status
 
 
+async def test_engines_see_the_places_that_requests_have(rig: Rig) -> None:
+    """A request is at its replica from the decision to its end, and keeps it from being stopped."""
+    engine = await rig.engine(answers.streams_then(answers.chat_frames("m")[0], then=answers.hangs))
+    started = await rig.gateway()
+    [replica] = started.fleet.replicas.values()
+    async with rig.client() as client:
+        answer = await client.open("POST", "/v1/chat/completions", streamed())
+        await answer.event()
+        during = started.floor.traffic(replica.name), started.placement.promised(replica)
+        kept = not started.floor.leave(replica.name, "idle")
+    await engine.exchanges[0].wait_closed()
+    await rig.idle()
+    after = started.floor.traffic(replica.name), started.placement.promised(replica)
+
+    assert (((1, 1), 1), True, ((1, 0), 0)) == (during, kept, after)
+    assert (0, 0) == (started.placement.queued("m"), started.placement.queued("unknown"))
+    assert started.floor.leave(replica.name, "idle")
+    assert 0 == started.placement.promised(replica)
+
+
 @pytest.mark.parametrize("times", [2])
 async def test_stop_ends_streams_and_connections(rig: Rig, times: int) -> None:
     """After stop no connection is open: the engine sees its stream end, idle clients theirs."""

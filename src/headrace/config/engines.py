@@ -225,9 +225,11 @@ class LocalEngine(Section):
     @property
     def sleep_level(self) -> int:
         """How deep an idle replica sleeps; 0: it is stopped instead."""
-        kind = {"vllm": self.vllm, "sim": self.sim}.get(self.type)
-        sleeps = self.elastic and kind is not None and kind.enable_sleep_mode
-        return kind.sleep_level if kind is not None and sleeps else 0
+        kinds: dict[str, Vllm | Sim] = {"vllm": self.vllm, "sim": self.sim}
+        kind = kinds.get(self.type)
+        if kind is None or not (self.elastic and kind.enable_sleep_mode):
+            return 0
+        return kind.sleep_level
 
     @property
     def models(self) -> tuple[str, ...]:

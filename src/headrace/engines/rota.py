@@ -115,12 +115,13 @@ class Rota:
         """Decide and order, in one turn of the loop: no request comes in between."""
         now = time.monotonic()
         seats = [self._seat(berth, now) for berth in self._berths.values()]
-        if not full(self._rules, seats):
+        waiting = self._floor.waiting(self._engine.models)
+        queued = self._floor.queued(self._engine.models)
+        if not full(self._rules, seats, queued):
             self._full_at = None
         elif self._full_at is None:
             self._full_at = now
         full_s = now - self._full_at if self._full_at is not None else 0.0
-        waiting = self._floor.waiting(self._engine.models)
         orders = decide(self._rules, seats, waiting, full_s)
         if orders.start:
             self._full_at = None  # whether it is enough is seen when they are there

@@ -57,10 +57,14 @@ class Orders:
     rest: tuple[str, ...] = ()
 
 
-def full(rules: Rules, seats: Sequence[Seat]) -> bool:
-    """Whether the replicas that get requests have as many as they should at most."""
+def full(rules: Rules, seats: Sequence[Seat], queued: int) -> bool:
+    """
+    Whether the replicas that get requests have as many as they should at most, with the ``queued``
+    that wait for room at one of them.
+    """
     serving = [seat for seat in seats if seat.routable]
-    return bool(serving) and sum(s.inflight for s in serving) >= rules.full_at * len(serving)
+    calls = queued + sum(seat.inflight for seat in serving)
+    return bool(serving) and calls >= rules.full_at * len(serving)
 
 
 def decide(rules: Rules, seats: Sequence[Seat], waiting: int, full_s: float) -> Orders:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from typing import Protocol
 
 from headrace.fleet.hold import Hold
 from headrace.fleet.registry import Fleet, Replica
@@ -37,6 +38,14 @@ class Away:
     since: datetime
 
 
+class Places(Protocol):
+    """Who gives requests their replicas: a request may have one, and not have been sent yet."""
+
+    def queued(self, model: str) -> int: ...
+
+    def promised(self, replica: Replica) -> int: ...
+
+
 Moved = Callable[[str, str], None]
 Wanted = Callable[[str], None]
 
@@ -44,8 +53,9 @@ Wanted = Callable[[str], None]
 class Floor:
     """One gateway's. All methods are plain calls: what they see holds until the caller awaits."""
 
-    def __init__(self, fleet: Fleet, metrics: EngineMetrics) -> None:
+    def __init__(self, fleet: Fleet, metrics: EngineMetrics, places: Places | None = None) -> None:
         self._fleet = fleet
+        self._places = places
         self._metrics = metrics
         self._moved: list[Moved] = []
         self._wanted: list[Wanted] = []
@@ -86,6 +96,11 @@ class Floor:
         """Requests that wait for a replica of these models."""
         return sum(hold.requests for hold in self._holds(models))
 
+    def queued(self, models: Iterable[str]) -> int:
+        """Requests that wait for room, since the replicas that serve these models are full."""
+        places = self._places
+        return sum(map(places.queued, models)) if places is not None else 0
+
     def state(self, name: str) -> str:
         """A replica's state; empty when the fleet does not have it."""
         replica = self._fleet.replicas.get(name)
@@ -96,7 +111,7 @@ class Floor:
         replica = self._fleet.replicas.get(name)
         if replica is None or replica.state not in ROUTABLE:
             return None
-        return replica.sent, replica.inflight_requests
+        return replica.sent, self._load(replica)
 
     # --- what is done ------------------------------------------------------------------------
 
@@ -105,7 +120,7 @@ class Floor:
         Let a replica sleep: no request goes there from now on. False when it has one, or may not.
         """
         replica = self._fleet.replicas.get(name)
-        if replica is None or replica.inflight_requests:
+        if replica is None or self._load(replica):
             return False
         return self._fleet.move(replica, State.SLEEPING, reason)
 
@@ -118,7 +133,7 @@ class Floor:
     def leave(self, name: str, reason: str) -> bool:
         """Take a replica out unless it has a request; False when it has."""
         replica = self._fleet.replicas.get(name)
-        if replica is not None and replica.inflight_requests:
+        if replica is not None and self._load(replica):
             return False
         self._fleet.remove(name, reason)
         return True
@@ -156,6 +171,11 @@ class Floor:
         self._metrics.rested(model, kind)
 
     # --- below -------------------------------------------------------------------------------
+
+    def _load(self, replica: Replica) -> int:
+        """Requests that it has, and those that are on their way to it."""
+        promised = self._places.promised(replica) if self._places is not None else 0
+        return max(replica.inflight_requests, promised)
 
     def _may_come(self, model: str) -> bool:
         """Whether there is a replica that is not gone, or an engine that has not failed."""

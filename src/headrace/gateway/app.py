@@ -103,7 +103,7 @@ class Gateway:
         self.pipeline = Pipeline(
             config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )
-        self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why))
+        self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why), self.placement)
         for backend in config.backends:
             self.fleet.add(backend)
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)

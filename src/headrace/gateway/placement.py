@@ -125,6 +125,16 @@ class Placement:
         """Requests that wait for room, over all models."""
         return sum(seats.pool.waiting for seats in self.models.values())
 
+    def queued(self, model: str) -> int:
+        """Requests that wait for room at a replica of this model (``fleet.floor.Places``)."""
+        seats = self.models.get(model)
+        return seats.pool.waiting if seats is not None else 0
+
+    def promised(self, replica: Replica) -> int:
+        """Requests that have a place there, those included that do not know of it yet."""
+        lane = self._lanes.get(replica)
+        return lane.inflight if lane is not None else 0
+
     # --- requests ---------------------------------------------------------------------------
 
     def place(self, lease: Lease, model: str) -> tuple[Replica, Place]:
