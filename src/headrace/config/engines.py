@@ -133,7 +133,9 @@ class Sim(Section):
     """What an engine of type ``sim``, the simulated vLLM, is started with."""
 
     preset: str | None = Field(
-        default=None, description="GPU and model that it behaves like; see `headrace engine`."
+        default=None,
+        description="GPU and model that it behaves like; see `headrace engine presets`. Or a file"
+        " that `headrace engine calibrate` wrote.",
     )
     speed: float = Field(default=1.0, gt=0, description="Simulated seconds per second.")
     seed: int = Field(default=0, ge=0, description="The same seed gives the same answers.")
