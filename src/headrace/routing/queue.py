@@ -87,7 +87,7 @@ class Pool:
         self._reserved: dict[Ask, Lane] = {}
         self._names: tuple[str, ...] = ()
         self._seeds: tuple[int, ...] = ()
-        self._turn = 0
+        self.turn = 0
         self._sessions = Sessions()
 
     # --- members ----------------------------------------------------------------------------
@@ -122,9 +122,9 @@ class Pool:
         once if that is best, else it waits. The pool must have a lane.
         """
         ask.arrived_at = now
-        self._turn += 1
+        self.turn += 1
         if not ask.number:
-            ask.number = -self._turn
+            ask.number = -self.turn
         lanes = self._candidates(ask)
         if len(lanes) == 1 and not self.queue:
             return [self._only(ask, lanes[0], now)]
@@ -137,7 +137,7 @@ class Pool:
                 return [lease]
             self._enqueue(ask)
             return []
-        ask.shortest_ms = shortest_ms(self._score(ask, lanes, now)[1])
+        ask.shortest_ms = shortest_ms(self.weigh(ask, lanes, now)[1])
         self._enqueue(ask)
         return self.pump(now)
 
@@ -229,7 +229,8 @@ class Pool:
             return self.lanes
         return tuple(lane for lane in self.lanes if lane.name not in tried) or self.lanes
 
-    def _score(self, ask: Ask, lanes: Sequence[Lane], now: float) -> tuple[Depths, list[Terms]]:
+    def weigh(self, ask: Ask, lanes: Sequence[Lane], now: float) -> tuple[Depths, list[Terms]]:
+        """What the request would cost at each lane, and how much of it is cached there."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
         home = self._sessions.home(ask.session, lanes) if ask.session else None
         return depths, score(ask, lanes, depths, now, self.lessons.outlook, home)
@@ -240,10 +241,10 @@ class Pool:
         the sooner (and ``wait`` allows it).
         """
         lanes = self._candidates(ask)
-        depths, terms = self._score(ask, lanes, now)
+        depths, terms = self.weigh(ask, lanes, now)
         if ask.place is None:
             ask.shortest_ms = shortest_ms(terms)
-        open_ = [index for index, lane in enumerate(lanes) if self._open(lane, ask)]
+        open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask)]
         if not open_:
             return None
         chosen = pick(terms, self._seeds_of(lanes), ask.number, open_)
@@ -266,7 +267,7 @@ class Pool:
         )
         return self._take(ask, lanes[chosen], depths, decision, now)
 
-    def _open(self, lane: Lane, ask: Ask) -> bool:
+    def takes(self, lane: Lane, ask: Ask) -> bool:
         """Whether the lane has room, and not for somebody else."""
         if lane.unprefilled >= lane.gate:
             return False
@@ -291,7 +292,7 @@ class Pool:
         """The choice of a policy that never lets anybody wait."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
         seed, outlook = self.settings.seed, self.lessons.outlook
-        chosen = policy(View(ask, lanes, depths, self._turn, seed, outlook, now))
+        chosen = policy(View(ask, lanes, depths, self.turn, seed, outlook, now))
         name = ask.policy or self.settings.policy
         decision = Decision(name, name, self._names_of(lanes), chosen, ask.tokens, ask.number)
         return self._take(ask, lanes[chosen], depths, decision, now)
@@ -324,8 +325,8 @@ class Pool:
         return ask.shortest_ms + age_ms * ask.arrived_at
 
     def _enqueue(self, ask: Ask) -> None:
-        self._turn += 1
-        ask.place = self.order(ask), self._turn
+        self.turn += 1
+        ask.place = self.order(ask), self.turn
         insort(self.queue, (*ask.place, ask))
         self._oldest[ask] = None
 
@@ -354,7 +355,7 @@ class Pool:
             lanes = [lane for lane in self._candidates(ask) if lane.reserved is None]
             if not lanes:
                 return
-            _, terms = self._score(ask, lanes, now)
+            _, terms = self.weigh(ask, lanes, now)
             seeds = tuple(lane.seed for lane in lanes)
             lane = lanes[pick(terms, seeds, ask.number, range(len(lanes)))]
             lane.reserved = ask
