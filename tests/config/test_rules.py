@@ -104,6 +104,7 @@ def test_requests_of_tests() -> None:
         ("- name: a\n  match: {prompt_tokens: lots}", "rules.yaml:2:rules[0].match.prompt_tokens"),
         ("- name: a\n  match: {times: [never]}", "'never' is no time zone"),
         ("- name: a\n  match: {modells: x}", "did you mean `models`"),
+        ("- name: a\n  policy: luck", "rules[0].policy: 'luck' must be 'lowest_cost'"),
         ("- name: a\n  priority: urgent", "rules[0].priority: 'urgent' must be a whole number"),
         ('- name: a\n  tests: [{request: "{"}]', "is not valid JSON"),
         ("", "lists nothing; write []"),

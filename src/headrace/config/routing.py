@@ -6,20 +6,22 @@ from pydantic import Field
 
 from headrace.config.section import MIB, Section
 
+Policy = Literal[
+    "lowest_cost",
+    "prefix",
+    "consistent_hash",
+    "power_of_two",
+    "least_tokens",
+    "least_requests",
+    "round_robin",
+    "random",
+]
+
 
 class Routing(Section):
     """Which replica answers: the policy, its weights, and the central queue of each model."""
 
-    policy: Literal[
-        "lowest_cost",
-        "prefix",
-        "consistent_hash",
-        "power_of_two",
-        "least_tokens",
-        "least_requests",
-        "round_robin",
-        "random",
-    ] = Field(
+    policy: Policy = Field(
         default="lowest_cost",
         description="How a replica is chosen. Only `lowest_cost` knows times, and lets requests"
         " wait here for the replica that is worth it; all others send at once.",

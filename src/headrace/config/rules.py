@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from headrace.config.routing import Policy
 from headrace.config.section import Seconds, Section
 from headrace.config.window import span, window
 
@@ -278,7 +279,9 @@ class Rule(Section):
         description="Parameters of the body and what happens to each: set, default, min, max, "
         "drop, refuse.",
     )
-    policy: str | None = Field(default=None, description="Choose replicas by this policy.")
+    policy: Policy | None = Field(
+        default=None, description="Choose replicas by this policy, not by routing.policy."
+    )
     shadow: Shadow | None = None
     tests: tuple[Case, ...] = Field(default=(), description="Tests, one entry each.")
 

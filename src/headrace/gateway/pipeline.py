@@ -108,8 +108,7 @@ class Pipeline:
         media = self._media.check(body)
         self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
         exchange.media = media.count
-        if type(fields) is scan.Body:  # else its messages were taken apart for a rule
-            exchange.prompt = fields
+        exchange.prompt = fields
         options = fields.stream_options
         asked = isinstance(options, scan.StreamOptions) and options.include_usage is not None
         if exchange.endpoint.usage_option and exchange.facts.stream and not asked:

@@ -71,7 +71,7 @@ class Prompts:
 
 
 def _read(body: bytes) -> "scan.Prompt | None":
-    """For a body that was scanned for what rules ask, which takes messages apart."""
+    """For a request that nobody has scanned, since it is not sent."""
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

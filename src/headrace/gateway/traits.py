@@ -1,6 +1,6 @@
 """
 What rules may ask of a body beyond the usual scan: messages, images, tools, a schema, who speaks.
-Found in the same one pass, and only while some rule asks. The usual scan is scan.py's.
+Looked for only while some rule asks. The usual scan, which finds the parts, is scan.py's.
 """
 
 import msgspec
@@ -38,7 +38,6 @@ class _Metadata(msgspec.Struct):
 class Wide(scan.Body):
     """The usual fields, and those that rules ask for."""
 
-    messages: list[_Message] | None = None  # type: ignore[assignment] # taken apart here
     tool_choice: Raw = _NOTHING
     response_format: _Format | None = None
     text: Raw = _NOTHING  # of /v1/responses; elsewhere it is somebody's text
@@ -88,9 +87,9 @@ def traits(body: scan.Body) -> Traits:
     """What rules ask for; nothing where ``read`` could not find it."""
     if not isinstance(body, Wide):
         return NO_TRAITS
-    messages = body.messages
-    if messages is None:
-        messages = _of_responses(body.input)
+    messages = _listed(body.messages) or _listed(body.input)
+    if not messages and memoryview(body.input)[:1].tobytes() == b'"':
+        messages = [_Message()]
     return Traits(
         messages=len(messages),
         images=any(_has_image(message.content) for message in messages),
@@ -101,13 +100,12 @@ def traits(body: scan.Body) -> Traits:
     )
 
 
-def _of_responses(raw: Raw) -> list[_Message]:
-    """The items of /v1/responses; a text alone is one."""
-    data = bytes(raw)
-    if data.startswith(b'"'):
-        return [_Message()]
+def _listed(raw: Raw) -> list[_Message]:
+    """Messages, or the items of /v1/responses; none in what is no list of them."""
+    if memoryview(raw)[:1].tobytes() != b"[":
+        return []
     try:
-        return _items.decode(data) if data.startswith(b"[") else []
+        return _items.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return []  # the inputs of embeddings are texts or tokens
 
