@@ -4,7 +4,7 @@ UV := uv run --frozen
 WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
-	config-docs build check bench-overhead bench-overhead-quick bench-classify \
+	config-docs build check bench-decision bench-overhead bench-overhead-quick bench-classify \
 	bench-routing bench-routing-quick bench-sim bench-rules conformance
 
 help: ## Show the targets
@@ -81,6 +81,9 @@ bench-rules: ## Microseconds that rules add to a request (half a minute)
 
 bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into docs/simulator.md
 	$(UV) python -m benchmarks.sim
+
+bench-decision: ## What one routing decision costs in CPU time (half a minute)
+	$(UV) python -m benchmarks.routing.decision
 
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
 	$(UV) python -m benchmarks.conformance

@@ -1,5 +1,5 @@
 """
-Prompts as chains of 64-bit block hashes: equal beginnings of prompts give equal first blocks. Pure.
+Prompts as chains of 60-bit block hashes: equal beginnings of prompts give equal first blocks. Pure.
 
 The bytes of a prompt are put in the order in which chat templates put them (tools, system,
 messages), so that it does not matter in which order a client wrote its keys. Each block's hash is
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from xxhash import xxh3_64_intdigest
 
-# Bytes of a block: some 64 tokens of English. Smaller ones tell more and cost more.
-BLOCK = 256
+# Bytes of a block: some 128 tokens of English. Smaller ones tell more and cost more.
+BLOCK = 512
 # English has about four bytes per token; what a model's tokenizer makes of them is learned.
 USUAL_BYTES = 4.0
 FEWEST_BYTES, MOST_BYTES = 0.5, 32.0
@@ -45,7 +45,7 @@ def chain(text: bytes, seed: int, size: int = BLOCK) -> list[int]:
     digest = xxh3_64_intdigest
     found = []
     for start in range(0, len(text) - size + 1, size):
-        seed = digest(text[start : start + size], seed)
+        seed = digest(text[start : start + size], seed) >> 4  # 60 bits: an int of 32 B, not 48
         found.append(seed)
     return found
 

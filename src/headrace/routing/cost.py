@@ -11,11 +11,13 @@ token against 7 % for a factor of 3), so that neither one factor each nor severa
 
 from collections.abc import Sequence
 from math import exp, log
+from statistics import median
 from typing import NamedTuple
 
-# The first samples may move the factor by so much each, and by half of what they say: a laptop's
-# CPU is some 50 times slower than what is shipped, and is known after eight prompts.
-EARLY, EARLY_GAIN, EARLY_CLIP = 16, 0.5, log(8.0)
+# Of so many first samples the median counts: a laptop's CPU is some 50 times slower than what is
+# shipped and known after its first prompt, but one prompt that was cached after all must not make a
+# replica look twice as fast, for it gets everything then, and is slow to teach better.
+EARLY = 16
 # Later ones move it a little towards them, however far away they are: it follows the median, since
 # a prefill that waited for KV or behind decodes says nothing about how fast prefills are.
 GAIN, CLIP = 0.05, log(1.3)
@@ -57,13 +59,14 @@ USUAL = SHIPPED["h100"]
 class Fit:
     """What one replica's prefills took beside what was predicted. ``share`` makes rates of it."""
 
-    __slots__ = ("_level", "rates", "samples", "start")
+    __slots__ = ("_first", "_level", "rates", "samples", "start")
 
     def __init__(self, start: Rates = USUAL) -> None:
         self.start = start
         self.rates = start
         self.samples = 0
         self._level = 0.0  # the factor's logarithm
+        self._first: list[float] = []  # the first samples of it
 
     @property
     def level(self) -> float:
@@ -79,12 +82,13 @@ class Fit:
         usual = start.a * requests + start.b * tokens + start.att * work
         if usual <= 0 or took_ms <= 0:
             return
-        early = self.samples < EARLY
-        gain, clip = (EARLY_GAIN, EARLY_CLIP) if early else (GAIN, CLIP)
-        missed = log(took_ms / usual) - self._level
-        level = self._level + gain * min(max(missed, -clip), clip)
-        self._level = min(max(level, LOWEST), HIGHEST)
+        seen = min(max(log(took_ms / usual), LOWEST), HIGHEST)
         self.samples += 1
+        if self.samples <= EARLY:
+            self._first.append(seen)
+            self._level = median(self._first)
+        else:
+            self._level += GAIN * min(max(seen - self._level, -CLIP), CLIP)
 
 
 def share(fits: Sequence[Fit]) -> None:
@@ -95,6 +99,9 @@ def share(fits: Sequence[Fit]) -> None:
         weights = [min(fit.samples, EARLY) for fit in kind]
         total = sum(fit.level * weight for fit, weight in zip(kind, weights, strict=True))
         factor = exp(total / sum(weights))
+        made = {
+            start: Rates(*[factor * rate for rate in start]) for start in {f.start for f in kind}
+        }
         for fit in kind:
-            fit.rates = Rates(*[factor * rate for rate in fit.start])
+            fit.rates = made[fit.start]  # the same object, which spares the score some work
         known = known[len(kind) :]

@@ -6,12 +6,13 @@ needs it, the least recently used go first, and of one request its last ones. Wh
 about cached tokens corrects how much each replica is believed to hold.
 """
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
 
 # What a block on one replica costs, measured with tracemalloc; benchmarks/routing/decision.py
 # prints it.
-BLOCK_BYTES = 200
+BLOCK_BYTES = 208
 # An order of age is written anew when it has so many references per block, and some more.
 SLACK, FEW = 2, 256
 # A share (1 / AHEAD) of the capacity is given up at once, so that not every request has to.
@@ -75,22 +76,30 @@ class Index:
         return len(self._shelves[slot].stamps)
 
     def match(self, blocks: Sequence[int]) -> Depths:
-        """How many of the first blocks each slot holds in a row; slots with none are absent."""
+        """
+        How many of the first blocks each slot holds in a row; slots with none are absent.
+
+        A prompt's first blocks are never older than its last ones, and of one age the last go
+        first: so that whoever holds a block holds all before it.
+        """
         holders = self._holders
         alive = holders.get(blocks[0], 0) if blocks else 0
         if not alive:
             return NOWHERE
         found: Depths = {}
-        depth = 0
-        for block in blocks:
-            mask = holders.get(block, 0) & alive
-            if mask != alive:
-                _note(alive & ~mask, depth, found)
-                if not mask:
-                    return found
-                alive = mask
-            depth += 1
-        _note(alive, depth, found)
+        depth, count = 1, len(blocks)
+        while alive:
+            low, high = depth, count  # bisect: whoever holds a block holds those before it
+            while low < high:
+                middle = (low + high) // 2
+                if holders.get(blocks[middle], 0) & alive == alive:
+                    low = middle + 1
+                else:
+                    high = middle
+            depth = low
+            left = holders.get(blocks[depth], 0) & alive if depth < count else 0
+            _note(alive ^ left, depth, found)
+            alive = left
         return found
 
     def hold(self, slot: int, blocks: list[int], known: int = 0) -> int:
@@ -102,11 +111,12 @@ class Index:
         shelf.stamp += 1
         stamp = shelf.stamp
         shelf.stamps.update(dict.fromkeys(blocks, stamp))
-        shelf.touches.append((stamp, blocks))
+        shelf.touches.append((stamp, array("Q", blocks)))  # not the numbers: 8 B instead of 44
         shelf.references += len(blocks)
         holders, bit = self._holders, 1 << slot
+        held = holders.get
         for block in blocks[known:] if known else blocks:
-            holders[block] = holders.get(block, 0) | bit
+            holders[block] = held(block, 0) | bit
         most = min(shelf.capacity, self._max_blocks // len(self._shelves))
         if len(shelf.stamps) > most or shelf.long:
             self._trim(slot, shelf)
@@ -140,7 +150,7 @@ class Index:
             spare = len(stamps) - most
             if spare < len(mine):  # keep the head of the prompt in its place
                 left = mine[:-spare]
-                touches.appendleft((stamp, left))
+                touches.appendleft((stamp, array("Q", left)))
                 shelf.references += len(left)
                 mine = mine[-spare:]
             for block in mine:
@@ -153,7 +163,7 @@ class Index:
         """Write the order of age anew, with each block once."""
         stamps = shelf.stamps
         kept = [
-            (stamp, [block for block in blocks if stamps.get(block) == stamp])
+            (stamp, array("Q", [block for block in blocks if stamps.get(block) == stamp]))
             for stamp, blocks in shelf.touches
         ]
         shelf.touches = deque((stamp, blocks) for stamp, blocks in kept if blocks)
@@ -178,7 +188,7 @@ class _Shelf:
         self.capacity = capacity
         self.stamp = 0
         self.stamps: dict[int, int] = {}
-        self.touches: deque[tuple[int, list[int]]] = deque()
+        self.touches: deque[tuple[int, array[int]]] = deque()
         self.references = 0  # blocks in touches, the outdated ones included
 
     @property
@@ -189,8 +199,6 @@ class _Shelf:
 
 def _note(mask: int, depth: int, found: Depths) -> None:
     """Each slot of the mask holds so many blocks."""
-    if not depth:
-        return
     while mask:
         low = mask & -mask
         found[low.bit_length() - 1] = depth

@@ -244,7 +244,10 @@ class Pool:
         depths, terms = self.weigh(ask, lanes, now)
         if ask.place is None:
             ask.shortest_ms = shortest_ms(terms)
-        open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask)]
+        if self.mode.kv_gate:
+            open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask)]
+        else:  # the same, where nothing is reserved and no KV is counted
+            open_ = [index for index, lane in enumerate(lanes) if lane.unprefilled < lane.gate]
         if not open_:
             return None
         chosen = pick(terms, self._seeds_of(lanes), ask.number, open_)

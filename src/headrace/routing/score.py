@@ -11,6 +11,7 @@ of everyone who comes next, lambda for the slowdown of those who decode already.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from headrace.routing.cost import Rates
 from headrace.routing.index import Depths
 from headrace.routing.lane import Ask, Lane
 from headrace.routing.terms import Terms
@@ -46,23 +47,28 @@ def score(
     if ask.max_tokens and ask.max_tokens < output:
         output = ask.max_tokens
     weight = lam * output
+    last: Rates | None = None
+    a = b = att = uncached = alone = each = read = 0.0
     found: list[Terms] = []
     for lane in lanes:
         if lane.quiet:
             lane.hush(now)
-        w, a, b, att, ds, kv = lane.rates
-        cached = depths.get(lane.slot, 0) * grain if depths else 0.0
-        if cached >= tokens:
-            cached = max(tokens - 1.0, 0.0)  # the last token is always computed
-        new = tokens - cached
-        prefill = a + new * (b + att * (cached + new / 2))
+        if lane.rates is not last:  # most replicas are of one kind
+            last = lane.rates
+            w, a, b, att, ds, kv = last
+            uncached = last.prefill_ms(tokens, 0.0)
+            alone, each, read = weight * w, weight * (2 * ds + kv * tokens), weight * kv
+        cached, prefill = 0.0, uncached
+        if lane.slot in depths:
+            # The last token is always computed.
+            cached = min(depths[lane.slot] * grain, max(tokens - 1.0, 0.0))
+            new = tokens - cached
+            prefill = a + new * (b + att * (cached + new / 2))
         wait = lane.wait_ms(now) if lane.pending else 0.0
-        decodes = lane.decodes
-        slowdown = weight * (w + ds * decodes + kv * (lane.decode_tokens + decodes * tokens)
-                             + ds * decodes)  # fmt: skip
+        slowdown = alone + each * lane.decodes + read * lane.decode_tokens
         kv_wait = 0.0
         room = lane.kv_tokens
-        if room and lane.kv_used + decodes * output / 2 + tokens > room:
+        if room and lane.kv_used + lane.decodes * output / 2 + tokens > room:
             kv_wait = _kv_wait(ask, lane, output, residence_ms)
         warm_up = lane.drag * (wait + prefill) if lane.drag else 0.0
         sticky = sticky_ms if home is not None and lane is not home else 0.0

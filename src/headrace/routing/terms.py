@@ -10,7 +10,6 @@ from collections.abc import Sequence
 # a replica that seems a hair faster must not get every request of a quiet hour.
 TIE_SHARE, TIE_MS = 0.01, 0.05
 
-_MIX = 0x9E3779B97F4A7C15
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 # One candidate: ms of cost, wait, KV wait, prefill, externality, slowdown, warm-up, stickiness;
@@ -41,12 +40,8 @@ def pick(terms: Sequence[Terms], seeds: Sequence[int], number: int, among: Seque
 
 def rendezvous(number: int, seed: int) -> int:
     """
-    The weight of a replica for a request: the replica with the highest gets it (highest random
-    weight, https://en.wikipedia.org/wiki/Rendezvous_hashing). Mixed as splitmix64 does.
+    The weight of a replica for a request: the one with the highest gets it (highest random weight,
+    https://en.wikipedia.org/wiki/Rendezvous_hashing). Tuples of numbers have the same hash in every
+    process: xxHash's mix, and no secret.
     """
-    mixed = (number ^ seed) * _MIX & _WORD
-    mixed ^= mixed >> 30
-    mixed = mixed * 0xBF58476D1CE4E5B9 & _WORD
-    mixed ^= mixed >> 27
-    mixed = mixed * 0x94D049BB133111EB & _WORD
-    return mixed ^ mixed >> 31
+    return hash((number, seed)) & _WORD
