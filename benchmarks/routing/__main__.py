@@ -74,7 +74,7 @@ class Session:
     def play(self, cells: list[Cell]) -> None:
         """Seed by seed, routers in another order each time: nobody is always first."""
         self.results.machine = machine.describe()
-        settings = _settings(self._options.settings)
+        self.results.settings = settings = _settings(self._options.settings)
         todo = []
         for seed in range(self._options.seeds):
             for cell in cells:
@@ -230,6 +230,8 @@ def main() -> int:
     options = _options()
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("two cores are needed: one for the router alone, one for the harness")
+    # The other core is the router's alone; whoever is started on it moves there.
+    os.sched_setaffinity(0, {_LAYOUT.harness_core})
     # Ends as Ctrl-C does: every process that was started is stopped on the way out.
     signal.signal(signal.SIGTERM, _end)
     console = Console(log_path=False)

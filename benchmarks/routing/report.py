@@ -1,5 +1,6 @@
 """What a benchmark found, as Markdown for the documentation and for the terminal. Pure."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from .validation import Agreement
 BEGIN = "<!-- real binaries: generated, edit benchmarks/routing/report.py instead -->"
 END = "<!-- real binaries: end -->"
 
+_QUIET = 0.2  # cores that others may take without being mentioned
 _COLUMNS: tuple[tuple[str, Callable[[Run], float], int], ...] = (
     ("TTFT mean", lambda run: run.figures.ttft.mean, 0),
     ("p50", lambda run: run.figures.ttft.p50, 0),
@@ -33,7 +35,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Run], float], int], ...] = (
 def section(results: Results, charts: list[str], agreement: Agreement | None) -> str:
     """The section of the page, between its markers."""
     parts = [BEGIN, "## Real binaries", "", *_preface(results), ""]
-    parts += [line for path in charts for line in (f"![]({path})", "")]
+    for path in charts:
+        parts += [f"![Mean time to first token by router]({path})", ""]
     if agreement is not None:
         parts += [_agreement(agreement), ""]
     for cell in results.cells():
@@ -111,6 +114,7 @@ def _preface(results: Results) -> Iterator[str]:
         f" {machine.get('cores', '?')} cores, the router alone on one of them;"
         f" {len(results.runs)} runs, {results.elapsed_s / 60:.0f} minutes. Values are means over"
         " seeds ± half of the 95 % confidence interval (Student's t)."
+        f"{_settings(results)}"
     )
     yield ""
     yield (
@@ -121,6 +125,12 @@ def _preface(results: Results) -> Iterator[str]:
         " the mean TTFT that was not spent in an engine (the router's queue, its work, HTTP)."
         " *CPU*: the router's, in ms per request, not scaled."
     )
+
+
+def _settings(results: Results) -> str:
+    if not results.settings:
+        return ""
+    return f" Headrace's configuration had `{json.dumps(results.settings)}` in it."
 
 
 def _cell(results: Results, cell: str) -> Iterator[str]:
@@ -142,6 +152,10 @@ def _cell(results: Results, cell: str) -> Iterator[str]:
     yield "TTFT by prompt tokens:"
     yield ""
     yield from classes(results, cell)
+    others = max(run.foreign_cores for run in results.runs if run.cell == cell)
+    if others > _QUIET:
+        yield ""
+        yield f"Other programs took up to {others:.1f} cores meanwhile: the machine was not quiet."
     doubts = sorted({reason for run in results.runs if run.cell == cell for reason in run.invalid})
     if doubts:
         yield ""

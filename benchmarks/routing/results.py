@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Results(msgspec.Struct, kw_only=True):
     ours: list[str] = []
     runs: list[Run] = []
     missing: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    """What was merged into Headrace's configuration."""
     elapsed_s: float = 0.0
 
     def has(self, cell: str, router: str, seed: int) -> bool:

@@ -436,7 +436,7 @@ def test_the_section_replaces_itself() -> None:
     assert 1 == twice.count(report.BEGIN)
     assert twice.rstrip().endswith("Afterwards.")
     assert "| **Ours** | 100 |" in once
-    assert "![](assets/routing-1.svg)" in once
+    assert "](assets/routing-1.svg)" in once
 
 
 def test_the_section_tells_of_the_agreement_and_of_missing_routers() -> None:
@@ -453,6 +453,18 @@ def test_the_section_tells_of_the_agreement_and_of_missing_routers() -> None:
     assert "not valid: late." in report.section(results_, [], Agreement(spread, slower, ("late",)))
     assert "(+10%)" in section
     assert "Not measured: peer: no wheel." in section
+
+
+def test_the_section_tells_what_was_not_as_it_ships() -> None:
+    """Settings that were given, and a machine that was not quiet, stand beside the numbers."""
+    results_ = found(run(foreign_cores=1.4))
+    results_.settings = {"routing": {"order": "fast"}}
+
+    section = report.section(results_, [], None)
+
+    assert '`{"routing": {"order": "fast"}}`' in section
+    assert "up to 1.4 cores" in section
+    assert "not quiet" not in report.section(found(run()), [], None)
 
 
 def test_the_chart_has_a_bar_for_each_router() -> None:
