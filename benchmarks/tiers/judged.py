@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from headrace.config.examples import Example, shipped
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.classifier import Local
 from headrace.routing.classify import STRENGTH, WEIGHT, Judge
 from headrace.routing.features import Features, excerpt, features
 from headrace.routing.head import (
@@ -52,24 +53,24 @@ class Set(NamedTuple):
     sources: list[str]
 
 
-def prepare(builtin: Builtin, texts: Sequence[str]) -> Texts:
+def prepare(embedder: Local, texts: Sequence[str]) -> Texts:
     seen = [excerpt(text) for text in texts]
-    return Texts(seen, builtin.embed(seen), [features(text) for text in seen])
+    return Texts(seen, embedder.embed(seen), [features(text) for text in seen])
 
 
-def examples(builtin: Builtin) -> Set:
+def examples(embedder: Local) -> Set:
     """What the classifier that is shipped learns from."""
     taught = shipped()
     labels = np.array([NAMES.index(example.name) for example in taught])
     sources = [example.source for example in taught]
-    return Set(prepare(builtin, [example.text for example in taught]), labels, sources)
+    return Set(prepare(embedder, [example.text for example in taught]), labels, sources)
 
 
-def evaluation(builtin: Builtin) -> Set:
+def evaluation(embedder: Local) -> Set:
     """The held-out sources."""
     rows = [*read("evaluation.jsonl")]
     labels = np.array([NAMES.index(row["class"]) for row in rows])
-    known = prepare(builtin, [row["text"] for row in rows])
+    known = prepare(embedder, [row["text"] for row in rows])
     return Set(known, labels, [row["source"] for row in rows])
 
 
@@ -85,7 +86,8 @@ def learned(taught: Set, threshold: float = 0.0) -> Judge:
             taught.known.texts, taught.labels, taught.sources, strict=True
         )
     ]
-    return Judge(listed, taught.known.vectors, taught.known.measured, "reasoning", threshold)
+    with threadpool_limits(1):
+        return Judge(listed, taught.known.vectors, taught.known.measured, "reasoning", threshold)
 
 
 def likely(judge: Judge, known: Texts) -> Rows:

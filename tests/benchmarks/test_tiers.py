@@ -58,6 +58,7 @@ def test_nothing_held_out_was_learned() -> None:
     assert set() == learned & (held | weighed)
 
 
+@pytest.mark.xdist_group("tiers")
 def test_aim_is_reached(builtin: Builtin, shipped: Judge) -> None:
     """What is shipped is right on 85 % of held-out rows, and its confidence is within 0.06."""
     tested = judged.evaluation(builtin)
@@ -68,11 +69,12 @@ def test_aim_is_reached(builtin: Builtin, shipped: Judge) -> None:
     assert found["calibration_error"] <= 0.06
 
 
+@pytest.mark.xdist_group("tiers")
 def test_better_than_chance_on_a_mix(builtin: Builtin, shipped: Judge) -> None:
     """Over a mix of kinds, classes keep more quality than chance does at the same cost."""
-    found = money.saved(builtin, shipped, 0.6)
+    found = money.saved(builtin, shipped, 0.6, every=4)
 
-    assert found["even mix"]["gain_95"][0] > 0
+    assert found["even mix"]["gain_over_chance"] > 0.01
     assert {"gsm8k", "mmlu", "mt-bench", "even mix"} == {*found}
     for each in found.values():
         assert each["ours"] <= each["best_at_equal_cost"] + 0.01

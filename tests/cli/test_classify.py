@@ -70,3 +70,20 @@ def test_what_is_wrong(directory: Path, arguments: tuple[str, ...], reason: str)
 
     assert 2 == result.exit_code
     assert reason in result.stderr
+
+
+def test_route_judges_without_a_gateway(directory: Path) -> None:
+    """``headrace route test`` finds out the class where a rule hangs on it, and says how sure."""
+    rules = (
+        "models: [{name: big}, {name: small}]\n"
+        "rules: [{name: hard, match: {classes: reasoning}, target: big}]\n"
+    )
+    Path("headrace.yaml").write_text(rules + TEXT.replace("classes:", "classes:\n  enabled: true"))
+    asked = ["route", "test", "-c", "headrace.yaml", "-m", "small", "-t"]
+    hard = CliRunner().invoke(app, [*asked, "solve the equation x = 3"]).stdout.splitlines()
+    easy = CliRunner().invoke(app, [*asked, "play a song"]).stdout.splitlines()
+
+    assert ["rule", "hard"] == hard[0].split()
+    assert ["class", "reasoning", "(meaning)"] == [*hard[1].split()[:2], hard[1].split()[-1]]
+    assert "target   big" in hard
+    assert "target   small" in easy

@@ -1,12 +1,20 @@
 """Tiers by meaning, from the client's words to the model that answers: rules, classes, engines."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
+from headrace.config.fleet import Admin
+from headrace.config.schema import Config
 from headrace.errors import ConfigError
+from headrace.gateway.admin import build
+from headrace.gateway.app import Gateway
+from headrace.gateway.classifier import Judging
+from headrace.gateway.desk import desk
 from tests.edge.rig import Rig, ask
+from tests.gateway.test_admin import caller
 
 POOLS = ("small", "big")
 CLASSES = {
@@ -50,8 +58,12 @@ async def test_hard_questions_go_to_the_large_model(rig: Rig) -> None:
 
 async def test_before_the_deadline_or_by_default(rig: Rig) -> None:
     """A judgement that is not there in time costs the request nothing but its class."""
-    await gateway(rig, deadline_ms=0.001, cache_entries=0)
+    await gateway(rig, deadline_ms=1)
+    judging, held = rig.gateway_now.classes, threading.Event()
+    assert isinstance(judging, Judging)
+    judging._thread.submit(held.wait, 10)
     answers = [await answered_by(rig, f"prove theorem {number}") for number in range(3)]
+    held.set()
     text = rig.gateway_now.metrics.render().decode()
     late = [
         float(line.split()[-1])
@@ -85,3 +97,25 @@ async def test_wrong_file_ends_the_start(rig: Rig) -> None:
     """A file of examples that is not there is said before the gateway listens."""
     with pytest.raises(ConfigError, match=r"classes\.file /none\.yaml"):
         await rig.gateway(models=[{"name": "a"}], classes={"enabled": True, "file": "/none.yaml"})
+
+
+async def test_admin_api_judges_what_it_is_asked() -> None:
+    """A question whose class matters is judged as a request would be, and counted as none."""
+    models = [{"name": pool} for pool in POOLS]
+    config = {"models": models, "rules": RULES, "classes": CLASSES}
+    gateway = Gateway(Config.model_validate(config))
+    app = build(gateway.fleet, gateway.keeper, Admin(), gateway.floor, desk(gateway))
+    body = '{"model":"auto","messages":[{"role":"user","content":"solve the equation"}]}'
+    assert gateway.classes is not None
+    async with caller(app) as client:
+        early = await client.post("/admin/route", json={"body": body})
+        await gateway.classes.start()
+        found = (await client.post("/admin/route", json={"body": body})).json()
+        plain = (await client.post("/admin/route", json={"body": '{"model":"big"}'})).json()
+    await gateway.classes.close()
+
+    assert 503 == early.status_code
+    assert ("reasoning", "meaning") == (found["judged"]["name"], found["judged"]["why"])
+    assert ("hard", ["big"]) == (found["rule"], found["targets"])
+    assert (None, "") == (plain["judged"], plain["rule"])
+    assert b'why="meaning"} 1.0' not in gateway.metrics.render()

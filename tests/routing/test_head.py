@@ -95,6 +95,17 @@ def test_temperature_mends_confidence(factor: float) -> None:
     assert calibration_error(shares.max(axis=1).tolist(), right.tolist()) < 0.03
 
 
+@pytest.mark.parametrize("count", [8, 40, 400])
+def test_few_texts_do_not_make_sure(count: int) -> None:
+    """Where all held-out texts are right, few of them allow less confidence than many."""
+    labels = np.arange(count) % 2
+    logits = np.where(np.eye(2)[labels] > 0, 5.0, -5.0).astype(np.float32)
+    shares = softmax(logits / np.float32(temperature(logits, labels)))
+    each = count / 2
+
+    assert (each + 1) / (each + 2) == pytest.approx(float(shares.max(axis=1).mean()), abs=0.02)
+
+
 def test_calibration_error_by_hand() -> None:
     """Four answers at 0.9, three of them right: 0.15 apart."""
     assert 0.15 == pytest.approx(calibration_error([0.9] * 4, [True, True, True, False]))

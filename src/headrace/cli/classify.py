@@ -15,10 +15,11 @@ from headrace.cli.serve import File
 from headrace.config.classes import Classes
 from headrace.config.load import load
 from headrace.errors import ConfigError
-from headrace.gateway.classes import Explained, classifier
+from headrace.gateway.classes import Classifier, Explained, classifier, words
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.writer import Writer
+from headrace.types import Class
 
 NEIGHBOURS = 3
 PULLS = 4  # features that are shown: those that say most
@@ -69,10 +70,31 @@ def _lines(file: Path | None) -> list[str]:
     return [line for line in whole.splitlines() if line.strip()]
 
 
-async def _explain(config: Classes, texts: list[str], neighbours: int) -> list[Explained]:
+def alone(config: Classes) -> Classifier:
+    """A classifier without a gateway: its metrics and its log are nobody's."""
     metrics = Metrics([], [])
     log = Writer(metrics, requests=False, console=True, file=None)  # never started: writes nothing
-    asked = classifier(config, ClassMetrics(metrics.registry), log)
+    return classifier(config, ClassMetrics(metrics.registry), log)
+
+
+async def judged(config: Classes, body: bytes) -> Class:
+    """
+    The class of a JSON body, as a gateway would find it that is in no hurry.
+
+    Raises:
+        StartError: nothing can be learned, or nothing judged.
+
+    """
+    asked = alone(config)
+    try:
+        await asked.start(wait=True)
+        return (await asked.explain(words(body), 0)).verdict
+    finally:
+        await asked.close()
+
+
+async def _explain(config: Classes, texts: list[str], neighbours: int) -> list[Explained]:
+    asked = alone(config)
     try:
         await asked.start(wait=True)
         return [await asked.explain(text, neighbours) for text in texts]

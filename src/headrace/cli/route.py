@@ -5,6 +5,7 @@ It asks a running gateway's admin API, or reads the configuration; what rules sa
 gateway/rehearsal.py's.
 """
 
+import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.cli.app import examples
+from headrace.cli.classify import judged
 from headrace.cli.fleet import DEFAULT_URL, Admin, AdminUrl, NobodyThere, Token
 from headrace.cli.serve import with_engines
 from headrace.config import load
@@ -29,6 +31,7 @@ from headrace.errors import ApiError, ConfigError
 from headrace.fleet.catalogue import Catalogue
 from headrace.gateway.rehearsal import Sample, rehearse, shown
 from headrace.routing.rules import Rulebook
+from headrace.types import Class
 
 route = typer.Typer(
     add_completion=False,
@@ -204,12 +207,18 @@ def _locally(question: dict[str, Any], config: Config) -> dict[str, Any]:
         },
         classified=question["classified"],
     )
+    judgement: Class | None = None
     try:
         found = rehearse(book, catalogue, sample)
+        if found.class_matters and config.classes.enabled:
+            judgement = asyncio.run(judged(config.classes, sample.body))
+            named = msgspec.structs.replace(sample, classified=judgement.name)
+            found = rehearse(book, catalogue, named)
     except ApiError as error:
         raise ConfigError(error.message) from None
     plain: dict[str, Any] = msgspec.to_builtins(shown(found))
-    return {"version": book.version, "rules": len(rules), **plain, "pools": None}
+    told = {**plain, "judged": msgspec.to_builtins(judgement), "pools": None}
+    return {"version": book.version, "rules": len(rules), **told}
 
 
 def effective(
@@ -236,6 +245,10 @@ def summary(found: dict[str, Any]) -> Text:
     lines = Text()
     rule = found["rule"] or f"none of {found['rules']} matches"
     lines.append(f"rule     {rule}\n")
+    judgement = found["judged"]
+    if judgement is not None:
+        sure = f"{judgement['confidence']:.2f}"
+        lines.append(f"class    {judgement['name']} {sure} ({judgement['why']})\n")
     if found["arm"]:
         lines.append(f"arm      {found['experiment']}/{found['arm']}\n")
     if found["error"]:
@@ -274,6 +287,14 @@ def story(found: dict[str, Any]) -> Text:
     for pool in found["pools"] or ():
         lines.append(f"pool {pool['model']}\n")
         for each in pool["candidates"]:
-            mark = "<- " + pool["reason"] if each["replica"] == pool["replica"] else ""
-            lines.append(f"  {each['replica']}  {each['inflight_tokens']} tokens {mark}\n")
+            mark = "  <- " + pool["reason"] if each["replica"] == pool["replica"] else ""
+            lines.append(f"  {each['replica']}{_cost(each)}{mark}\n")
     return lines
+
+
+def _cost(candidate: dict[str, Any]) -> str:
+    """What the request would cost there; nothing where there was nothing to weigh."""
+    if candidate["cost_ms"] is None:
+        return ""
+    cached, inflight = candidate["cached_tokens"], candidate["inflight"]
+    return f"  {candidate['cost_ms']:g} ms, {cached} tokens cached, {inflight} requests"

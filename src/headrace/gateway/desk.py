@@ -10,12 +10,13 @@ import msgspec
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.errors import ApiError
-from headrace.fleet.registry import Group
+from headrace.errors import ApiError, StartError
 from headrace.gateway.app import Gateway
+from headrace.gateway.classes import words
+from headrace.gateway.forecast import forecast
+from headrace.gateway.prompt import Prompts
 from headrace.gateway.rehearsal import Sample, rehearse, shown
 from headrace.gateway.trials import Running
-from headrace.routing.router import choose
 from headrace.routing.rules import Rulebook
 
 
@@ -45,7 +46,7 @@ class Ramp(BaseModel):
 
 def desk(gateway: Gateway) -> APIRouter:
     """The routes of one gateway."""
-    router = APIRouter()
+    router, prompts = APIRouter(), Prompts(gateway.config.routing)
     trials = gateway.steer.trials
 
     def find(name: str) -> Running:
@@ -58,15 +59,25 @@ def desk(gateway: Gateway) -> APIRouter:
     @router.post("/admin/route")
     async def route(question: Question) -> dict[str, Any]:
         book = gateway.steer.book or Rulebook(())
+        sample, judged = _sample(question), None
         try:
-            found = rehearse(book, gateway.catalogue, _sample(question), trials.weights)
+            found = rehearse(book, gateway.catalogue, sample, trials.weights)
+            if found.class_matters and gateway.classes is not None:
+                judged = (await gateway.classes.explain(words(sample.body), 0)).verdict
+                named = msgspec.structs.replace(sample, classified=judged.name)
+                found = rehearse(book, gateway.catalogue, named, trials.weights)
         except ApiError as error:
             raise HTTPException(error.status, error.message) from None
+        except StartError as error:  # there are no vectors
+            raise HTTPException(503, str(error)) from None
         return {
             "version": book.version,
             "rules": len(book.rules),
             **shown(found),
-            "pools": [_pool(gateway.fleet.groups[target], target) for target in found.targets],
+            "judged": msgspec.to_builtins(judged),
+            "pools": [
+                forecast(gateway.placement, prompts, found, target) for target in found.targets
+            ],
         }
 
     @router.get("/admin/experiments")
@@ -98,20 +109,6 @@ def _sample(question: Question) -> Sample:
         key=question.key,
         classified=question.classified,
     )
-
-
-def _pool(group: Group, model: str) -> dict[str, Any]:
-    """A pool now, and the replica that its next request would get."""
-    decision = choose(group.names, group.loads, 0) if group.replicas else None
-    return {
-        "model": model,
-        "replica": group.names[decision.index] if decision is not None else None,
-        "reason": decision.reason if decision is not None else "it has no ready replica",
-        "candidates": [
-            {"replica": name, "inflight_tokens": load}
-            for name, load in zip(group.names, group.loads, strict=True)
-        ],
-    }
 
 
 def _experiment(running: Running) -> dict[str, Any]:
