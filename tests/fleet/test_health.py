@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from headrace.config.schema import Backend
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine, Script
 from headrace.conformance.wire import request
+from headrace.fleet import health
 from headrace.fleet.registry import Replica
 from headrace.fleet.states import State
 from headrace.gateway.app import Gateway
@@ -170,6 +172,36 @@ class TestProbes:
         assert "though it answers requests" in reason
         assert State.EJECTED not in {s.after for s in replica_of(gateway, engine).history}
 
+    async def test_a_busy_fleet_is_not_emptied(self, rig: Rig) -> None:
+        """All front ends are too busy for /health: half of them stay, since load would do that."""
+        engines = [await rig.engine(answers.hangs) for _ in range(4)]
+        gateway = await rig.gateway(health=FAST | {"timeout_s": 0.05, "stuck_s": 0})
+        clients = [await rig.client().__aenter__() for _ in range(4)]
+        for client in clients:
+            await client.send(request("POST", CHAT_PATH, ask()))
+        await eventually(lambda: gateway.fleet.inflight_requests == 4)
+        for engine in engines:
+            engine.probe = answers.hangs
+        replicas = gateway.fleet.replicas.values()
+        await eventually(lambda: all(r.state is not State.READY for r in replicas))
+        await asyncio.sleep(0.5)
+
+        states = sorted(replica.state for replica in replicas)
+        assert [State.DEGRADED] * 2 + [State.EJECTED] * 2 == states
+
+    async def test_deaf_for_long(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Load explains silence for a minute; after it the last replica is ejected, too."""
+        monkeypatch.setattr(health, "DEAF_S", 0.6)
+        engine = await rig.engine(answers.hangs)
+        gateway = await rig.gateway(health=FAST | {"timeout_s": 0.05})
+        async with rig.client() as client:
+            await client.send(request("POST", CHAT_PATH, ask()))
+            await engine.exchange()
+            engine.probe = answers.hangs
+            reason = await reaches(gateway, engine, State.DEGRADED, State.EJECTED)
+
+        assert "not answered within 0.05 s" in reason
+
     async def test_a_dead_fleet_returns(self, rig: Rig) -> None:
         """When all are out, requests wait; the first one that is back answers them."""
         engine = await rig.engine()
@@ -222,6 +254,19 @@ class TestOutliers:
         assert ward is not None
         assert ward.sentence.count >= 2
 
+    async def test_the_last_one_stays(self, rig: Rig) -> None:
+        """Peers that only start cannot take over: failures do not eject the one that answers."""
+        await rig.engine(answers.says(500, answers.error(500)))
+        gateway = await rig.gateway()
+        absent = {"url": rig.refusing().url, "serves": ["m"]}
+        gateway.fleet.add(Backend.model_validate(absent), trusted=False)
+        for _ in range(6):
+            await rig.post(ask())
+
+        assert [State.DEGRADED, State.STARTING] == [
+            replica.state for replica in gateway.fleet.replicas.values()
+        ]
+
     @pytest.mark.parametrize("replicas", [1, 2, 3])
     async def test_never_more_than_the_share(self, rig: Rig, replicas: int) -> None:
         """However many fail, at most half of them are set aside; the others are degraded."""
@@ -268,7 +313,7 @@ class TestOutliers:
         replica = replica_of(gateway, engine)
         assert (State.READY, 0) == (replica.state, replica.failures)
         assert replica.abandoned > 0
-        assert replica.sent == replica.answered + replica.abandoned
+        assert replica.sent == replica.refused + replica.abandoned
 
 
 class TestStuck:
@@ -301,6 +346,26 @@ class TestStuck:
         assert {200} == {answer.status for answer in seen}
         assert "streams without a byte" in replica_of(gateway, stuck).reason
         assert State.READY is replica_of(gateway, well).state
+
+    async def test_one_that_thinks(self, rig: Rig) -> None:
+        """Streams whose first byte takes long do not make a replica stuck that answers a token."""
+
+        async def thinks(exchange: Exchange) -> None:
+            wanted = exchange.json().get("stream")
+            await (answers.hangs if wanted else answers.like_vllm)(exchange)
+
+        thinker = await rig.engine(thinks)
+        await rig.engine()
+        gateway = await rig.gateway(health={"stuck_s": 0.5})
+        async with rig.client() as waiting:
+            await waiting.send(request("POST", CHAT_PATH, streamed()))
+            await thinker.exchange()
+            for _ in range(40):  # the peer goes on
+                await rig.post(ask())
+                await asyncio.sleep(0.05)
+
+        assert "/v1/completions" in {seen.path for seen in thinker.exchanges}
+        assert State.READY is replica_of(gateway, thinker).state
 
     async def test_left_over_gauge(self, rig: Rig) -> None:
         """An engine that says it runs what nobody sent is asked, answers, and stays."""

@@ -28,9 +28,10 @@ STARTING_S = 0.5  # between two probes of a replica that users wait for
 CONFIRM_S = 2.0  # for the token that a replica must answer when it only seems stuck
 HALF_OPEN_S = 30.0  # for the first token after an ejection: it has been warm before
 METRICLESS_S = 30.0  # between two looks for metrics that were not there
+DEAF_S = 60.0  # a front end under any load answers something in this time
 STALE = 3  # readings of the load that fail in a row before it counts as degraded
 
-CAUSES = ("health", "failures", "success_rate", "stuck", "warm_up")
+CAUSES = ("health", "slow", "failures", "success_rate", "stuck", "warm_up")
 
 Look = Callable[[], Mapping[Replica, Progress]]
 
@@ -94,7 +95,7 @@ class Keeper:
         if step.before is None:
             self._metrics.born(step.replica)
             ward = self._wards[replica] = Ward(replica, self._health, self._outliers)
-            replica.on_failure = self._failed
+            replica.on_failure, replica.probed = self._failed, ward.probed
             if self._ticks is not None:
                 self._begin(ward)
         self._metrics.moved(step.replica, step.after)
@@ -166,7 +167,7 @@ class Keeper:
             return
         ward.heard(good=failed is None)
         if failed is not None:
-            self._ail(ward, str(failed))
+            self._ail(ward, failed)
         elif replica.state is State.STARTING:
             self._fleet.move(replica, State.WARMING, "its health check passed")
         elif replica.state is State.EJECTED:
@@ -175,17 +176,23 @@ class Keeper:
         elif replica.state is State.DEGRADED and ward.good >= self._health.successes:
             self._recover(ward)
 
-    def _ail(self, ward: Ward, reason: str) -> None:
+    def _ail(self, ward: Ward, failed: Failed) -> None:
         """A probe has failed."""
-        replica = ward.replica
+        replica, reason = ward.replica, str(failed)
         if replica.state is State.STARTING:
             replica.reason = reason  # no transition, but what people wait for
         if replica.state not in ROUTABLE:
             return
         if ward.bad >= self._health.failures:
-            self._eject(ward, "health", f"{ward.bad} health checks failed, the last: {reason}")
+            cause = "slow" if failed.slow and self._works(ward) else "health"
+            self._eject(ward, cause, f"{ward.bad} health checks failed, the last: {reason}")
         elif replica.state is State.READY:
             self._fleet.move(replica, State.DEGRADED, reason)
+
+    def _works(self, ward: Ward) -> bool:
+        """Whether it may be load that makes it slow: it has requests, and was well not long ago."""
+        last_at = max(ward.good_at, ward.suspect.signed_at)
+        return ward.replica.inflight_requests > 0 and time.monotonic() - last_at < DEAF_S
 
     def _recover(self, ward: Ward) -> None:
         if ward.load_failures < STALE:
@@ -270,11 +277,13 @@ class Keeper:
             self._tasks.setdefault(ward.replica, []).append(task)
 
     async def _confirm(self, ward: Ward, reason: str) -> None:
-        """Ask for a token before a replica is called stuck for numbers that may be left over."""
+        """Ask for a token before a replica is called stuck for what may have another cause."""
+        moved_at = ward.suspect.moved_at
         try:
             await ward.probe.first_token(CONFIRM_S)
         except Failed:
-            self._strand(ward, reason)
+            if ward.suspect.moved_at == moved_at:
+                self._strand(ward, reason)
         else:
             ward.suspect.signed_at = ward.suspect.moved_at = time.monotonic()
         finally:
@@ -310,7 +319,7 @@ class Keeper:
             if replica.state is State.READY:
                 self._fleet.move(replica, State.DEGRADED, f"{reason}; too few others to eject it")
             return False
-        if cause != "health":  # a dead replica returns as soon as it lives
+        if cause not in {"health", "slow"}:  # a dead replica returns as soon as it lives
             ward.sentence.begin(now)
         ward.renew()
         if not self._fleet.move(replica, State.EJECTED, reason):
@@ -319,7 +328,7 @@ class Keeper:
         return True
 
     def _may_eject(self, replica: Replica) -> bool:
-        """Whether each of its models keeps the share of replicas that it must keep."""
+        """Whether each of its models keeps a replica, and the share of them that it must keep."""
         present = [
             peer
             for peer in self._fleet.replicas.values()
@@ -328,7 +337,9 @@ class Keeper:
         for model in replica.serves:
             peers = [peer for peer in present if model in peer.serves]
             away = sum(peer.state is State.EJECTED for peer in peers)
-            if not outliers.may_eject(away, len(peers), self._outliers.max_ejected_share):
+            left = any(peer.state in ROUTABLE for peer in peers if peer is not replica)
+            share = self._outliers.max_ejected_share
+            if not (left or share == 1) or not outliers.may_eject(away, len(peers), share):
                 return False
         return True
 

@@ -10,7 +10,7 @@ import asyncio
 import msgspec
 
 from headrace.fleet.registry import Replica
-from headrace.upstream.connection import Broken, Reply
+from headrace.upstream.connection import Broken, ConnectTimeout, Reply
 from headrace.upstream.pool import Pool
 
 MAX_BYTES = 8 * 1024 * 1024  # of an answer; beyond it the connection is closed
@@ -107,7 +107,9 @@ class Probe:
         except TimeoutError:
             raise Failed(f"{what} was not answered within {timeout_s:g} s", slow=True) from None
         except Broken as broken:
-            raise Failed(f"{what}: {broken.reason}") from None
+            # A full queue of connections is as slow as a full queue behind it.
+            slow = isinstance(broken, ConnectTimeout)
+            raise Failed(f"{what}: {broken.reason}", slow=slow) from None
 
 
 async def _whole(reply: Reply) -> bytes:

@@ -53,6 +53,8 @@ class Replica:
         self.sent = 0  # requests leased, ever
         self.failures = 0  # of them, those that failed by its fault
         self.abandoned = 0  # of them, those whose client left
+        self.refused = 0  # of them, those whose answer says nothing about its health
+        self.probed = backend.probe  # whether its /health is asked
         self.on_failure: Callable[[Replica, str], None] | None = None
         self.state = State.STARTING
         self.reason = ""
@@ -62,8 +64,9 @@ class Replica:
 
     @property
     def answered(self) -> int:
-        """Requests that this replica answered well, or with an error that is the client's."""
-        return self.sent - self.inflight_requests - self.failures - self.abandoned
+        """Requests that this replica answered well."""
+        judged = self.failures + self.abandoned + self.refused
+        return self.sent - self.inflight_requests - judged
 
     def lease(self, tokens: int) -> "Lease":
         """Count a request of this many tokens as in flight until the lease is released."""
@@ -95,13 +98,42 @@ class Replica:
 
 
 class Lease:
-    """One request's share of a replica. ``release`` may be called any number of times."""
+    """
+    One request's share of a replica. ``release`` may be called any number of times.
 
-    __slots__ = ("_tokens", "replica")
+    What the request shows of the replica is told before that, and only the first word counts.
+    """
+
+    __slots__ = ("_judged", "_tokens", "replica")
 
     def __init__(self, replica: Replica, tokens: int) -> None:
         self.replica: Replica | None = replica
         self._tokens = tokens
+        self._judged = False
+
+    def fail(self, kind: str) -> None:
+        """The replica failed it; ``kind`` says how, in a few words."""
+        replica = self._judge()
+        if replica is not None:
+            replica.failed(kind)
+
+    def refuse(self) -> None:
+        """The replica's front end turned it away: its engine may be well, or hang."""
+        replica = self._judge()
+        if replica is not None:
+            replica.refused += 1
+
+    def abandon(self) -> None:
+        """Its client left."""
+        replica = self._judge()
+        if replica is not None:
+            replica.abandoned += 1
+
+    def _judge(self) -> Replica | None:
+        """The replica, for the first word about it."""
+        replica = None if self._judged else self.replica
+        self._judged = True
+        return replica
 
     def release(self) -> None:
         """Give the share back; never awaits, so that no cancellation can lose it."""

@@ -4,6 +4,8 @@ All that is known of one replica's health: probes in a row, failures, signs of l
 What is done about it is health.py's.
 """
 
+import time
+
 from headrace.config.fleet import Health, Outliers
 from headrace.fleet.load import LoadView
 from headrace.fleet.outliers import Sentence, Streak, Window
@@ -35,6 +37,7 @@ class Ward:
         self.probe = Probe(replica, health.timeout_s)
         self.good = 0  # probes in a row
         self.bad = 0
+        self.good_at = time.monotonic()  # the last good probe, at first its birth
         self.streak = Streak()
         self.window = Window(outliers.window_s)
         self.sentence = Sentence(outliers)
@@ -49,6 +52,8 @@ class Ward:
 
     def heard(self, *, good: bool) -> None:
         """Count a probe."""
+        if good:
+            self.good_at = time.monotonic()
         self.good = self.good + 1 if good else 0
         self.bad = 0 if good else self.bad + 1
 

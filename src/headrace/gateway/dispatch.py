@@ -10,6 +10,7 @@ import asyncio
 from headrace.config.schema import Config
 from headrace.errors import ApiError, TimedOut, UpstreamFailed
 from headrace.fleet.registry import Group, Replica
+from headrace.gateway import verdict
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
@@ -101,9 +102,11 @@ class Dispatcher:
                 exchange.let_go()
                 continue
             exchange.connection = reply.connection
-            if reply.status >= 500 and reply.status != 501:  # 501: it has no such endpoint
-                exchange.blame(f"status {reply.status}")
-            if reply.status not in self._statuses or not self._may_retry(exchange, tried):
+            if reply.status < 400:
+                return reply
+            verdict.judge(exchange.lease, reply.status)
+            again = verdict.may_repeat(reply, self._statuses)
+            if not again or not self._may_retry(exchange, tried):
                 return reply
             exchange.let_go()
 

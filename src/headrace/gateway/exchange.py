@@ -182,8 +182,8 @@ class Exchange:
 
     def gone(self) -> None:
         """The client hung up (``Listener``)."""
-        if self.cause is None and self.lease is not None and self.lease.replica is not None:
-            self.lease.replica.abandoned += 1
+        if self.cause is None and self.lease is not None:
+            self.lease.abandon()
         self.interrupt(Gone())
 
     def pause(self) -> None:
@@ -204,8 +204,8 @@ class Exchange:
 
     def blame(self, kind: str) -> None:
         """The replica that has the request failed it; ``kind`` says how."""
-        if self.lease is not None and self.lease.replica is not None:
-            self.lease.replica.failed(kind)
+        if self.lease is not None:
+            self.lease.fail(kind)
 
     def failed(self, error: ApiError) -> None:
         """Remember how it failed, for the record."""
