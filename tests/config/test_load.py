@@ -497,6 +497,9 @@ seconds = st.floats(0.001, 86_400)
 failures = st.integers(500, 599)
 
 
+keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
+
+
 def section(**keys: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
     return st.fixed_dictionaries({}, optional=keys)
 
@@ -513,7 +516,7 @@ def configurations(draw: st.DrawFn) -> Config:
         {
             "url": f"http://gpu:{port}",
             "serves": draw(st.dictionaries(served, words, min_size=1, max_size=3)),
-            **draw(section(api_key=words, tls_verify=st.booleans(), tls_ca=paths)),
+            **draw(section(api_key=keys, tls_verify=st.booleans(), tls_ca=paths)),
         }
         for port in draw(st.lists(st.integers(1, 65_535), unique=True, max_size=3))
     ]

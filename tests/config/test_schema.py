@@ -57,7 +57,6 @@ def test_backend_url_is_a_base_url(given: str, kept: str) -> None:
         "http://gpu-1:x",
         "http://gpu-1:99999",
         "http://[::1",
-        "http://gpu-1/v1",
         "http://gpu-1?x=1",
         "http://me:word@gpu-1",
     ],

@@ -214,6 +214,22 @@ class TestProbes:
 
         assert 200 == (await held).status
 
+    async def test_a_path_before_the_endpoints(self, rig: Rig) -> None:
+        """An engine behind a path gets requests, probes and its first token there."""
+        engine = await rig.engine(answers.says(200, b'{"choices": []}'))
+        gateway = await rig.gateway(
+            backends=[{"url": f"{engine.url}/llm/v1", "serves": ["m"]}],
+            health=FAST | {"trust_static": False},
+            load={"interval_s": 0.05},
+        )
+        answer = await rig.post(ask())
+        await reaches(gateway, engine, State.READY)
+        await eventually(lambda: "/llm/metrics" in {seen.path for seen in engine.exchanges})
+
+        paths = {seen.path for seen in engine.exchanges}
+        assert 200 == answer.status
+        assert {"/llm/health", "/llm/metrics", "/llm/v1/completions", f"/llm{CHAT_PATH}"} == paths
+
     async def test_an_unprobed_backend(self, rig: Rig) -> None:
         """A hosted API is never asked anything of our own."""
         engine = await rig.engine()

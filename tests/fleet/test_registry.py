@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace.config.schema import Backend
+from headrace.errors import ConfigError
 from headrace.fleet.registry import HISTORY, Fleet, Lease, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
 
@@ -303,6 +304,18 @@ class TestReplica:
 def authority(tmp_path: Path) -> Path:
     trustme.CA().cert_pem.write_to_path(path := tmp_path / "ca.pem")
     return path
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "No such file"), ("hello", "has no certificate in it")]
+)
+def test_no_authority(tmp_path: Path, text: str | None, why: str) -> None:
+    """A file of authorities that is none is told by its name, with what would be right."""
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=f"Backend a: `tls_ca` {file}: {why}.*name a PEM file"):
+        Fleet(["m"], 1.0).add(backend("a", url="https://gpu", tls_ca=file))
 
 
 def test_tls_is_prepared(authority: Path) -> None:

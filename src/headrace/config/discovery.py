@@ -4,8 +4,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from headrace.config.address import Key
 from headrace.config.section import Seconds, Section, Serves
 
 # What each type needs, and what it takes beside `type`, `serves` and the settings of a backend.
@@ -81,9 +82,7 @@ class Discovery(Section):
         default=600.0, description="kubernetes: list everything anew at least this often."
     )
     tls: bool = Field(default=False, description="dns, kubernetes: the engines speak https.")
-    api_key: SecretStr | None = Field(
-        default=None, description="Sent to its replicas as a bearer token."
-    )
+    api_key: Key | None = Field(default=None, description="Sent to its replicas as a bearer token.")
     tls_verify: bool = Field(default=True, description="Check the certificates of https replicas.")
     tls_ca: Path | None = Field(default=None, description="PEM file of the authority that signed.")
 

@@ -2,8 +2,9 @@
 
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from headrace.config.address import Key
 from headrace.config.section import Seconds, Section
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -112,9 +113,7 @@ class Admin(Section):
         le=65_535,
         description="Port to listen on; 0 picks a free one, and so does a busy default.",
     )
-    token: SecretStr | None = Field(
-        default=None, description="Callers must send it as a bearer token."
-    )
+    token: Key | None = Field(default=None, description="Callers must send it as a bearer token.")
 
     @model_validator(mode="after")
     def _others_need_the_token(self) -> Self:

@@ -1,18 +1,18 @@
 """The whole configuration as one frozen tree; unknown keys are refused. Reading it is load.py's."""
 
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from headrace.config.address import Key, Printable, base_url
 from headrace.config.classes import Classes
 from headrace.config.discovery import Discovery
 from headrace.config.engines import LlamaCpp, LocalEngine
@@ -127,14 +127,16 @@ class Model(Section):
 class Backend(Section):
     """One running engine that speaks the OpenAI API."""
 
-    url: str = Field(description="Base URL without a path, for example http://gpu-1:8000.")
-    name: str = Field(
+    url: Annotated[str, AfterValidator(base_url)] = Field(
+        description="Base URL, for example http://gpu-1:8000; a path in it stands before /v1."
+    )
+    name: Printable = Field(
         default="", description="Name in logs and metrics; by default host:port of the URL."
     )
     serves: Serves = Field(
         description="Models it serves: a list of names, or a mapping from our name to its name."
     )
-    api_key: SecretStr | None = Field(
+    api_key: Key | None = Field(
         default=None,
         description="Sent to this backend as a bearer token; the client's key never is.",
     )
@@ -149,22 +151,6 @@ class Backend(Section):
         default=True,
         description="Whether its /health and /metrics are read; switch it off for hosted APIs.",
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_base_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            _ = parts.port  # raises ValueError when it is not a port
-        except ValueError as error:
-            raise ValueError("must be http://host:port or https://host:port") from error
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("must be http://host:port or https://host:port")
-        if parts.path.rstrip("/") or parts.query or parts.fragment or parts.username:
-            raise ValueError(
-                "must not have a path, a query or a user; write only http(s)://host:port"
-            )
-        return f"{parts.scheme}://{parts.netloc}"
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:

@@ -11,10 +11,12 @@ MIB = 1024 * 1024
 def _names_as_mapping(serves: object) -> object:
     """A list of names is a mapping in which each model keeps its name."""
     if isinstance(serves, dict):
+        if not all(serves) or not all(serves.values()):
+            raise ValueError("must not have an empty name")
         return serves
     if not isinstance(serves, list | tuple) or not all(isinstance(name, str) for name in serves):
         raise ValueError("must be a list of names, or a mapping from our name to its name")
-    return {name: name for name in serves}
+    return _names_as_mapping({name: name for name in serves})
 
 
 Serves = Annotated[

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from headrace.config.hold import Hold as HoldConfig
 from headrace.config.schema import Backend
+from headrace.errors import ConfigError
 from headrace.fleet.hold import Hold
 from headrace.fleet.states import FOLLOWS, ROUTABLE, State, Transition
 from headrace.upstream.pool import Address, Pool
@@ -40,7 +41,7 @@ class Replica:
         self.backend = backend
         self.name = backend.name
         self.serves = dict(backend.serves)
-        self.address = Address(parts.hostname or "", port, tls)
+        self.address = Address(parts.hostname or "", port, tls, parts.path.encode("ascii"))
         self.pool = Pool(self.address, connect_s)
         auth = f"authorization: Bearer {key}\r\n" if key else ""
         self.head = f"host: {parts.netloc}\r\naccept-encoding: identity\r\n{auth}".encode("latin-1")
@@ -342,7 +343,13 @@ class Fleet:
 
 
 def _tls(backend: Backend) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=backend.tls_ca)
+    try:
+        context = ssl.create_default_context(cafile=backend.tls_ca)
+    except OSError as error:  # ssl's own errors are such, and tell nothing that people know
+        why = "has no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"Backend {backend.name}: `tls_ca` {backend.tls_ca}: {why}; name a PEM file."
+        ) from error
     if not backend.tls_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -20,11 +20,12 @@ MAX_IDLE = 1024
 
 
 class Address(NamedTuple):
-    """Where a replica listens. ``tls`` is None for plain HTTP."""
+    """Where a replica listens. ``tls`` is None for plain HTTP; ``path`` stands before targets."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    path: bytes = b""
 
 
 class Pool:
@@ -46,6 +47,8 @@ class Pool:
             Broken: the replica could not be reached, or failed before the head of its answer.
 
         """
+        if self._address.path:
+            head = head.replace(b" /", b" %b/" % self._address.path, 1)
         connection = self._take(time.monotonic())
         if connection is not None:
             try:
@@ -101,7 +104,7 @@ class Pool:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        host, port, tls = self._address
+        host, port, tls, _ = self._address
         connection = Connection(loop, self._put, self._lost)
         try:
             async with asyncio.timeout(self._connect_s):
