@@ -371,11 +371,11 @@ class TestStuck:
             await (answers.hangs if wanted else answers.like_vllm)(exchange)
 
         thinker = await rig.engine(thinks)
-        await rig.engine()
-        gateway = await rig.gateway(health={"stuck_s": 0.5})
+        gateway = await rig.gateway(health={"stuck_s": 0.5, "slow_start_s": 0})
         async with rig.client() as waiting:
             await waiting.send(request("POST", CHAT_PATH, streamed()))
             await thinker.exchange()
+            gateway.fleet.add(rig.backend(await rig.engine()))
             for _ in range(40):  # the peer goes on
                 await rig.post(ask())
                 await asyncio.sleep(0.05)

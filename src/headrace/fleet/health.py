@@ -228,8 +228,10 @@ class Keeper:
                 view = None
             if view is not None:
                 ward.load, ward.load_at, ward.load_failures = view, time.monotonic(), 0
+                ward.replica.running = view.running
                 continue
             ward.load_failures += 1
+            ward.replica.running = 0.0
             if found and ward.load_failures == STALE:
                 reason = f"its metrics could not be read {STALE} times"
                 self._fleet.move(ward.replica, State.DEGRADED, reason)

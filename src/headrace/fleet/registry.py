@@ -56,6 +56,7 @@ class Replica:
         self.abandoned = 0  # of them, those whose client left
         self.refused = 0  # of them, those whose answer says nothing about its health
         self.probed = backend.probe  # whether its /health is asked
+        self.running = 0.0  # requests that its engine said it runs, ours and those of others
         self.on_failure: Callable[[Replica, str], None] | None = None
         self.state = State.STARTING
         self.reason = ""
@@ -68,6 +69,11 @@ class Replica:
         """Requests that this replica answered well."""
         judged = self.failures + self.abandoned + self.refused
         return self.sent - self.inflight_requests - judged
+
+    @property
+    def works(self) -> bool:
+        """Whether it has more to do than the request that asks."""
+        return self.inflight_requests > 1 or self.running > 0
 
     def lease(self, tokens: int) -> "Lease":
         """Count a request of this many tokens as in flight until the lease is released."""

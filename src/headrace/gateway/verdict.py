@@ -23,11 +23,11 @@ def judge(lease: Lease, status: int) -> None:
     Tell the replica what an answer with this status, 400 or above, says of it.
 
     503 is what an engine says whose queue is full (vLLM's ``--max-num-queued-reqs``): to set it
-    aside for that would move its load to peers that are as full. Whether it is ill, its /health
-    says; only where nobody asks for that, 503 is a failure.
+    aside for that would move its load to peers that are as full. One that says it with nothing to
+    do is not busy, and so is one whose /health nobody asks: there, 503 is a failure.
     """
     replica = lease.replica
-    busy = status == BUSY and replica is not None and replica.probed
+    busy = status == BUSY and replica is not None and replica.probed and replica.works
     if status < 500 or status == NO_SUCH_ENDPOINT or busy:
         lease.refuse()
     else:
