@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from headrace.routing.blocks import BLOCK, USUAL_BYTES
 from headrace.routing.index import Index
 from headrace.routing.lane import Ask, Lane, Lease
 from headrace.routing.policies import POLICIES
@@ -10,8 +11,8 @@ from headrace.simulate.engine import Engine, Job
 from headrace.simulate.policy import Policy
 from headrace.types import Usage
 
-# The gateway hashes blocks of 256 bytes, some 64 tokens: larger ones of a trace are cut into those.
-GRAIN = 64
+# As the gateway's blocks of prompts: larger ones of a trace are cut into those.
+GRAIN = round(BLOCK / USUAL_BYTES)
 LATE = "lowest_cost"  # the policy that has an order of waiting requests
 
 
