@@ -10,7 +10,9 @@ from headrace.config.schema import Config
 from headrace.errors import ConfigError
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.registry import Fleet
+from headrace.gateway.placement import Placement
 from headrace.gateway.reload import Reload
+from headrace.gateway.shadow import Shadows
 from headrace.gateway.steer import Steer
 from tests.edge.rig import eventually
 
@@ -35,7 +37,9 @@ class Stage:
         self.log = Log()
         self.config = Config.model_validate({"models": [{"name": "m"}], "rules_file": str(path)})
         catalogue = Catalogue(self.config.models)
-        self.steer = Steer(self.config, catalogue, Fleet(["m"], 1.0), self.log)  # type: ignore[arg-type]
+        fleet = Fleet(["m"], 1.0)
+        shadows = Shadows(fleet, Placement(self.config.routing, fleet, lambda _: None))
+        self.steer = Steer(self.config, catalogue, shadows, self.log)  # type: ignore[arg-type]
         self.reload = Reload(self.config, catalogue, self.steer, self.log, POLL_S)  # type: ignore[arg-type]
 
     @property

@@ -46,6 +46,8 @@ async def test_a_copy_is_read_to_its_end(rig: Rig, body: dict[str, Any]) -> None
     assert [0, 0] == [exchange.connection for exchange in copy.exchanges]
     assert {**body, "model": "up-copy"} == copy.exchanges[0].json()
     assert 2 == len(rig.gateway_now.records)
+    (lane,) = rig.gateway_now.placement.models["copy"].pool.lanes
+    assert (0, 0) == (lane.inflight, lane.tokens)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ async def test_few_at_a_time(rig: Rig) -> None:
         assert 200 == (await rig.post(ask())).status
     assert {"dropped": 2} == counts(rig)
     assert 1 == len(copy.exchanges)
+    assert [1] == [lane.inflight for lane in rig.gateway_now.placement.models["copy"].pool.lanes]
     go.set()
 
     await ended(rig, dropped=2, completed=2)

@@ -34,6 +34,7 @@ from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
 from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
+from headrace.gateway.shadow import Shadows
 from headrace.gateway.steer import Steer
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
@@ -85,9 +86,6 @@ class Gateway:
         self.log = Writer(
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
         )
-        self.steer = Steer(config, self.catalogue, self.fleet, self.log)
-        self.rules = Reload(config, self.catalogue, self.steer, self.log)
-        SteeringMetrics(self.metrics.registry, lambda: self.steer.seen(self.rules.counts))
         judged = ClassMetrics(self.metrics.registry)
         self.classes = (
             classifier(config.classes, judged, self.log) if config.classes.enabled else None
@@ -100,6 +98,10 @@ class Gateway:
             lambda: progress(self._active, now()),
         )
         self.placement = Placement(config.routing, self.fleet, self.keeper.view)
+        shadows = Shadows(self.fleet, self.placement)
+        self.steer = Steer(config, self.catalogue, shadows, self.log)
+        self.rules = Reload(config, self.catalogue, self.steer, self.log)
+        SteeringMetrics(self.metrics.registry, lambda: self.steer.seen(self.rules.counts))
         self.pipeline = Pipeline(
             config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )

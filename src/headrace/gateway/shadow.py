@@ -15,7 +15,9 @@ from headrace.fleet.registry import Fleet, Replica
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
+from headrace.gateway.placement import Place, Placement
 from headrace.gateway.scan import rename_model
+from headrace.routing.lane import Ask
 from headrace.upstream.connection import Broken
 
 # Bodies that wait or are under way, over all rules: beyond it copies are dropped.
@@ -35,7 +37,8 @@ class Copy(Struct, frozen=True):
     start: bytes  # the request line
     headers: bytes
     body: bytes
-    tokens: int
+    tokens: int  # of the prompt
+    max_tokens: int
     until: float
 
 
@@ -62,8 +65,11 @@ class Discard:
 class Shadows:
     """The copies of all rules, each rule with bounds of its own."""
 
-    def __init__(self, fleet: Fleet, clock: Callable[[], float] = now) -> None:
+    def __init__(
+        self, fleet: Fleet, placement: Placement, clock: Callable[[], float] = now
+    ) -> None:
         self._fleet = fleet
+        self._placement = placement
         self._clock = clock
         self._running: Counter[str] = Counter()
         self._waiting: dict[str, deque[Copy]] = {}
@@ -96,7 +102,8 @@ class Shadows:
             start=b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.target),
             headers=forwarded(request.headers) + exchange.id_line,
             body=body,
-            tokens=exchange.facts.prompt_tokens + exchange.facts.max_tokens,
+            tokens=exchange.facts.prompt_tokens,
+            max_tokens=exchange.facts.max_tokens,
             until=self._clock() + limits.timeout_s,
         )
         self._held += len(body)
@@ -138,11 +145,15 @@ class Shadows:
         if not group.replicas:
             return NO_REPLICA
         replica = min(group.replicas, key=lambda each: each.inflight_requests)
-        lease = replica.lease(copy.tokens)
+        lease = replica.lease(copy.tokens + copy.max_tokens)
+        # Routing must know of its load, but it never stands in the queue before an original.
+        ask = Ask(copy.tokens, [], 1.0, max_tokens=copy.max_tokens)
+        bound = self._placement.bind(ask, copy.model, replica)
+        place = self._placement.place(bound, copy.model)[1]
         outcome = FAILED
         try:
             async with asyncio.timeout(max(0.0, copy.until - self._clock())):
-                outcome = await _send(copy, replica)
+                outcome = await _send(copy, replica, place)
         except TimeoutError:
             outcome = TIMED_OUT
         except Broken:
@@ -150,6 +161,7 @@ class Shadows:
         finally:
             if outcome != COMPLETED:
                 replica.abandoned += 1  # neither answered nor failed: a copy judges no replica
+            place.end(None)
             lease.release()
         return outcome
 
@@ -168,13 +180,14 @@ class Shadows:
         self.counts[rule, outcome] = self.counts.get((rule, outcome), 0) + 1
 
 
-async def _send(copy: Copy, replica: Replica) -> str:
+async def _send(copy: Copy, replica: Replica, place: Place) -> str:
     """Send it and read the answer to its end."""
     upstream = replica.serves[copy.model]
     body = copy.body if upstream == copy.asked else rename_model(copy.body, copy.asked, upstream)
     length = b"content-length: %d\r\n\r\n" % len(body)
     head = copy.start + replica.head + copy.headers + length
     reply = await replica.pool.send(head, (body,))
+    place.first(now())
     try:
         well = True
         if not reply.complete:

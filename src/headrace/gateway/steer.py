@@ -12,7 +12,6 @@ from headrace.config.rules import Rule, conflicts
 from headrace.config.schema import Config, Timeouts
 from headrace.errors import ConfigError
 from headrace.fleet.catalogue import Catalogue
-from headrace.fleet.registry import Fleet
 from headrace.gateway import scan, traits
 from headrace.gateway.edits import Edits
 from headrace.gateway.exchange import Exchange
@@ -55,7 +54,7 @@ class Steer:
         self,
         config: Config,
         catalogue: Catalogue,
-        fleet: Fleet,
+        shadows: Shadows,
         log: Writer,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -71,7 +70,7 @@ class Steer:
         self.read: Callable[[bytes], scan.Body] = scan.read
         self.classify: Classify | None = None
         self.trials = Trials(log)
-        self.shadows = Shadows(fleet)
+        self.shadows = shadows
         self.matches: dict[str, int] = {}
         self.fallbacks: dict[str, int] = {}
         self._actions: tuple[Action, ...] = ()
