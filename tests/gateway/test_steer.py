@@ -294,3 +294,26 @@ async def test_shadows_are_apart(rig: Rig) -> None:
     assert "up/big" == engines["big"].exchanges[0].json()["model"]
     assert 1 == len(rig.gateway_now.records)
     assert 1 == rig.gateway_now.steer.shadows.counts["copy", "completed"]
+
+
+async def test_an_arm_that_fails_is_taken_out(rig: Rig) -> None:
+    """Requests of an arm whose engine fails soon all go to the control, with nobody's help."""
+    arms = [{"name": "old", "target": "small"}, {"name": "new", "target": "big"}]
+    guard = {"min_requests": 10, "alpha": 0.05}
+    experiment = {"name": "e", "by": "request", "arms": arms, "guard": guard}
+    engines = await gateway(rig, [{"name": "try", "experiment": experiment}])
+    engines["big"].script = answers.says(500, answers.error(500))
+    running = rig.gateway_now.steer.trials.running["e"]
+    async with rig.client() as client:
+        for _ in range(150):
+            await client.post("/v1/chat/completions", ask(model="small"))
+            if running.alarms:
+                break
+        after = [await client.post("/v1/chat/completions", ask(model="small")) for _ in range(10)]
+
+    assert "error_rate" == running.alarms[1].metric
+    assert (100, 0) == running.weights
+    assert ["small"] * 10 == [answer.header("x-headrace-replica") for answer in after]
+    await rig.idle()
+    text = (await rig.get("/metrics")).body.decode()
+    assert 'headrace_experiment_rollbacks_total{arm="new",experiment="e"} 1.0' in text
