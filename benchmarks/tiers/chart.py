@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
-_WIDTH, _HEIGHT = 860, 300
+_WIDTH, _HEIGHT = 860, 268
 _SIDE, _LEFT, _TOP, _GAP = 150, 52, 62, 62
 _TEXT, _CHANCE, _OURS = "#7d8590", "#8b98a8", "#1f9d8b"
 _FONT = "font-family='system-ui, sans-serif' font-size='12'"

@@ -225,8 +225,23 @@ def main() -> None:
     held_out = {row["text"] for row in (*tested, *weighed)}  # MT-Bench has some of Vicuna's
     learned = [row for row in _sampled("train", clones) if row["text"] not in held_out]
     _write(SHIPPED, learned)
+    SHIPPED.with_suffix(".md").write_text(credited("train"), encoding="utf-8")
     _write(DATA / "evaluation.jsonl", tested)
     _write(DATA / "outcomes.jsonl", weighed)
+
+
+def credited(split: str) -> str:
+    """Who made the texts that go out with the package, and under which licence."""
+    lines = [
+        f"- `{source.name}`: {source.url}, {source.licence}"
+        for source in SOURCES
+        if source.split == split
+    ]
+    return (
+        "# Sources of tiers.jsonl\n\n"
+        "Texts are as they were, cut at 1,500 characters, with a class. Each row names its source"
+        " and its licence.\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def _sampled(split: str, clones: Clones) -> list[dict[str, Any]]:

@@ -119,9 +119,9 @@ def _money(found: Mapping[str, Any]) -> str:
 
 def _speed(found: Mapping[str, Any]) -> str:
     rows = [
-        ["a text, in the thread", *_pair(found["in_thread_ms"])],
-        ["a request with a text that is new", *_pair(found["fresh_ms"])],
-        ["a request with a text that is remembered", *_pair(found["remembered_ms"])],
+        ["CPU of a new text, in the thread", *_pair(found["in_thread_cpu_ms"])],
+        ["wait of a request with a new text", *_pair(found["fresh_ms"])],
+        ["wait of a request with a remembered text", *_pair(found["remembered_ms"])],
     ]
     loop = found["loop_cpu_ms"]
     return (
@@ -131,7 +131,8 @@ def _speed(found: Mapping[str, Any]) -> str:
         f" The event loop itself pays {loop['short']:.2f} ms of CPU for a new text, and"
         f" {loop['400_kb']:.2f} ms for one in a prompt of 400 kB: the rest is the thread's."
         f" Cold start: {found['cold_start_s']:.1f} s ({found['cold_start_cpu_s']:.1f} s of CPU,"
-        f" imports included), {found['memory_mib']:.0f} MiB."
+        f" imports included), {found['memory_mib']:.0f} MiB. Waits are wall time on two"
+        f" cores with a load average of {found['load_average']:.1f}."
     )
 
 

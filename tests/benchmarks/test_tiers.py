@@ -49,6 +49,14 @@ def test_each_row_has_its_source_class_and_licence() -> None:
             assert row["licence"] in PERMISSIVE
 
 
+def test_shipped_texts_are_credited() -> None:
+    """Beside the texts that are in the package stands where each is from, and its licence."""
+    page = gather.SHIPPED.with_suffix(".md").read_text(encoding="utf-8")
+
+    assert gather.credited("train") == page
+    assert all(f"`{row['source']}`" in page for row in rows(gather.SHIPPED))
+
+
 def test_nothing_held_out_was_learned() -> None:
     """No text of the examples is in the evaluation or among the outcomes."""
     learned = {row["text"] for row in rows(gather.SHIPPED)}
