@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-decision bench-overhead bench-overhead-quick bench-classify \
-	bench-routing bench-routing-quick bench-sim bench-rules conformance
+	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-rules conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ bench-classify: ## How good classes are: accuracy, calibration, cost, time (a mi
 TRACES ?= ../shared/traces
 bench-routing: ## Two peers' real routers and ours over simulated engines (40 minutes, quiet machine); TRACES=folder
 	$(UV) python -m benchmarks.routing --traces $(TRACES)
+
+bench-routing-simulated: ## Our core and others' policies in the simulation (15 minutes); TRACES=folder
+	$(UV) python -m benchmarks.routing.simulated --traces $(TRACES)
 
 bench-routing-quick: ## The harness works: two routers, made-up load, half a minute
 	$(UV) python -m benchmarks.routing --quick

@@ -15,7 +15,7 @@ from headrace.simulate.world import Change
 
 def call(*arguments: str) -> Result:
     few = ["--requests", "60", "--seeds", "2", "--replicas", "2", "--rate", "20"]
-    return CliRunner().invoke(app, ["simulate", "--trace", "chat", *few, *arguments])
+    return CliRunner().invoke(app, ["simulate", "--trace", "b2b", *few, *arguments])
 
 
 def test_tables_are_printed() -> None:
@@ -23,7 +23,7 @@ def test_tables_are_printed() -> None:
     found = call("--policy", "lowest_cost:fair", "--compare", "sticky")
 
     assert 0 == found.exit_code
-    assert "chat, rate 20, 2 h100-8b" in found.stdout
+    assert "b2b, rate 20, 2 h100-8b" in found.stdout
     assert 3 == found.stdout.count("\nheadrace:lowest_cost:fair ")
     assert 3 == found.stdout.count("\nsticky ")
     assert "After a join" not in found.stdout

@@ -100,7 +100,7 @@ def test_results_are_over_seeds() -> None:
     """By rate and policy, with mean and deviation."""
     wanted = runs(["round_robin", "headrace:lowest_cost"], [20.0], 2)
     told: list[Run] = []
-    requests, fleet = source("chat", 120, None), Fleet((H100,) * 2)
+    requests, fleet = source("b2b", 120, None), Fleet((H100,) * 2)
     found = sequential(wanted, requests, fleet, told.append)
 
     assert wanted == told
