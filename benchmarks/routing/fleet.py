@@ -46,9 +46,14 @@ class Scale:
     """
 
     speed: float
-    tokens: int = 8
+    tokens: int = 4
     interval: int = 64
     block: int = 128  # tokens of the engine in a block of its cache
+
+    @property
+    def pieces(self) -> int:
+        """Tokens of text in a block of the cache, as events tell them."""
+        return self.block // self.tokens
 
 
 @dataclass(slots=True)

@@ -1,13 +1,13 @@
 """
 Text of a wanted length in tokens of the simulated engine: equal names give equal text, others do
-not. Every word is one token, and four bytes with the blank before it.
+not. Every word is one token, and seven bytes with the blank before it.
 """
 
 from functools import lru_cache
 from hashlib import shake_128
 
 _LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnpqrst")
-_SIZE = 3  # letters of a word
+_SIZE = 6  # letters of a word; as many as a token of the simulator may have
 
 
 @lru_cache(maxsize=50_000)

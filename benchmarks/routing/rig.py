@@ -118,6 +118,7 @@ class Rig:
             events = [fleet.event_endpoint(n) for n in range(len(urls))]
             place = Place(
                 folder, layout.router_port, urls, events if router.kv_events else (),
+                scene.scale.pieces,
                 scene.scale.speed, binary, router.settings,
             )  # fmt: skip
             tree = stack.enter_context(self._start(router, place))

@@ -22,7 +22,6 @@ from .jobs import MODEL
 
 _VLLM = ("vllm-router==0.1.17",)
 _SGLANG = ("sglang-router==0.3.2",)
-_PIECES = 16  # tokens of text in a block of the cache, as the events tell them
 _HEALTH_S = 1.0
 
 
@@ -34,6 +33,7 @@ class Place:
     port: int
     urls: Sequence[str]
     events: Sequence[str]  # where each of the replicas publishes; empty if they do not
+    pieces: int  # tokens of text in a block that an event tells of
     speed: float
     bin: Path | None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -129,7 +129,7 @@ def _rust(program: Sequence[str], policy: str) -> Argv:
         for url, endpoint in zip(place.urls, place.events, strict=False):
             listed += ["--kv-event-source", f"{url}={endpoint}"]
         if place.events:
-            listed += ["--kv-event-model", MODEL, "--kv-event-block-size", str(_PIECES)]
+            listed += ["--kv-event-model", MODEL, "--kv-event-block-size", str(place.pieces)]
         command = [str(place.bin / program[0]), *program[1:]]
         return [*command, *listed, "--worker-urls", *place.urls]
 

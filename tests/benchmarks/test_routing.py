@@ -305,7 +305,7 @@ def test_the_simulator_agrees_with_itself() -> None:
 def place(tmp_path: Path, **given: Any) -> Place:
     values = {
         "folder": tmp_path, "port": 9000, "urls": ["http://127.0.0.1:1", "http://127.0.0.1:2"],
-        "events": (), "speed": 6.0, "bin": tmp_path,
+        "events": (), "pieces": 16, "speed": 6.0, "bin": tmp_path,
     }  # fmt: skip
     return Place(**{**values, **given})
 
