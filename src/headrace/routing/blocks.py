@@ -36,8 +36,10 @@ def join(parts: Iterable[bytes | memoryview], *, media: bool = False) -> bytes:
 
     The end is left open: ``[{...}]`` is a beginning of ``[{...},{...}]``.
     """
-    text = b"\n".join(parts).rstrip(_CLOSING)
-    return _MEDIUM.sub(_digest, text) if media else text
+    text = b"\n".join(parts)
+    if media:
+        text = _MEDIUM.sub(_digest, text)
+    return text.rstrip(_CLOSING)
 
 
 def chain(text: bytes, seed: int, size: int = BLOCK) -> list[int]:

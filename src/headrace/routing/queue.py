@@ -18,7 +18,7 @@ from headrace.routing.lessons import Lessons
 from headrace.routing.policies import POLICIES, Policy, View, lowest_cost
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
-from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, WAIT, Terms, pick
+from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, TIE_MS, WAIT, Terms, pick
 from headrace.types import Usage
 
 # How many requests are tried when there is room, from the front of the queue.
@@ -254,7 +254,7 @@ class Pool:
         if wait and len(open_) < len(lanes):
             soonest = min([each[COST] - each[SLOWDOWN] for each in terms])  # noqa: C419 - faster
             among_open = min([terms[i][COST] - terms[i][SLOWDOWN] for i in open_])  # noqa: C419
-            if soonest < among_open:
+            if soonest + TIE_MS < among_open:
                 return None
         decision = Decision(
             self.settings.policy,
