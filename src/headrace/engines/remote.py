@@ -17,6 +17,7 @@ import httpx2
 
 from headrace.config.schema import Backend
 from headrace.engines.roster import Log
+from headrace.upstream import trust
 
 TIMEOUT_S = 10.0
 FIRST_S, CAP_S = 2.0, 60.0  # between tries until a backend has answered
@@ -169,6 +170,6 @@ def authorization(backend: Backend) -> dict[str, str]:
 
 
 def verify(backend: Backend) -> ssl.SSLContext | bool:
-    if not backend.tls_verify:
-        return False
-    return ssl.create_default_context(cafile=backend.tls_ca) if backend.tls_ca else True
+    if not backend.url.startswith("https:"):
+        return False  # nothing to verify, and nothing to read for it
+    return trust.context(backend.tls_ca, verify=backend.tls_verify)

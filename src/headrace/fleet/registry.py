@@ -21,6 +21,7 @@ from headrace.config.schema import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.hold import Hold
 from headrace.fleet.states import FOLLOWS, ROUTABLE, State, Transition
+from headrace.upstream import trust
 from headrace.upstream.pool import Address, Pool
 
 NEVER = math.inf
@@ -350,13 +351,9 @@ class Fleet:
 
 def _tls(backend: Backend) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=backend.tls_ca)
+        return trust.context(backend.tls_ca, verify=backend.tls_verify)
     except OSError as error:  # ssl's own errors are such, and tell nothing that people know
         why = "has no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(
             f"Backend {backend.name}: `tls_ca` {backend.tls_ca}: {why}; name a PEM file."
         ) from error
-    if not backend.tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
