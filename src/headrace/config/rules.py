@@ -271,7 +271,8 @@ class Rule(Section):
     experiment: Experiment | None = None
     priority: Priority = Field(
         default=0,
-        description="-100 to 100, or batch, low, normal, high, critical; higher goes first.",
+        description="-100 to 100, or batch, low, normal, high, critical; kept for the queue, which "
+        "does not look at it yet.",
     )
     timeouts: Clocks = Clocks()
     parameters: dict[str, Limit] = Field(
