@@ -87,3 +87,17 @@ def test_route_judges_without_a_gateway(directory: Path) -> None:
     assert ["class", "reasoning", "(meaning)"] == [*hard[1].split()[:2], hard[1].split()[-1]]
     assert "target   big" in hard
     assert "target   small" in easy
+
+
+def test_check_reads_the_file_of_examples(directory: Path) -> None:
+    """``headrace config check`` finds a wrong file of examples before a gateway meets it."""
+    Path("headrace.yaml").write_text("classes: {enabled: true, file: more.yaml, default: hard}")
+    missing = CliRunner().invoke(app, ["config", "check"], prog_name="headrace")
+    Path("more.yaml").write_text("easy: [a, b]\nhard: c\n")
+    wrong = CliRunner().invoke(app, ["config", "check"], prog_name="headrace")
+    Path("more.yaml").write_text("easy: [a, b]\nhard: [c, d]\n")
+    right = CliRunner().invoke(app, ["config", "check"], prog_name="headrace")
+
+    assert [2, 2, 0] == [each.exit_code for each in (missing, wrong, right)]
+    assert "classes.file more.yaml: No such file" in missing.stderr
+    assert "more.yaml:2: hard must be a list of texts" in wrong.stderr

@@ -200,6 +200,7 @@ def test_metric_labels_are_documented() -> None:
     backend = {"url": "http://a:1", "serves": ["m"]}
     with_series = Gateway(Config.model_validate({"backends": [backend], "rules": [rule]}))
     with_series.metrics.observe([record()])
+    with_series.class_metrics.born(["fast", "reasoning"], "fast")
     with_series.floor.tell("e", ("m",), "off", "idle")
     with_series.floor.started("m", "start", 1.0)
     with_series.floor.rested("m", "stop")

@@ -54,6 +54,8 @@ async def test_hard_questions_go_to_the_large_model(rig: Rig) -> None:
 
     assert "big" == await answered_by(rig, "prove the theorem about the equation x = 2")
     assert "small" == await answered_by(rig, "play me a song this morning")
+    judged = [record.judged for record in rig.gateway_now.records]
+    assert ["reasoning", "fast"] == [each.name for each in judged if each is not None]
 
 
 async def test_before_the_deadline_or_by_default(rig: Rig) -> None:
@@ -80,6 +82,7 @@ async def test_other_models_are_not_judged(rig: Rig) -> None:
     await gateway(rig)
     await rig.post(ask(model="small"))
 
+    assert [None] == [record.judged for record in rig.gateway_now.records]
     assert b'why="meaning"} 1.0' not in rig.gateway_now.metrics.render()
 
 

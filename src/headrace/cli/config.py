@@ -10,6 +10,7 @@ import typer
 from headrace.cli.app import examples
 from headrace.cli.route import effective
 from headrace.config import describe, dump
+from headrace.config.examples import examples as taught
 from headrace.config.fields import dotted
 from headrace.config.load import Loaded, read
 from headrace.config.schema import Config
@@ -60,6 +61,8 @@ def check(
 ) -> None:
     """Tell whether the configuration is right, or else everything that is wrong with it."""
     loaded = read(file)
+    if loaded.config.classes.enabled:
+        taught(loaded.config.classes)
     tests = _rehearse(loaded)
     if engines:
         _inspect(loaded.config)

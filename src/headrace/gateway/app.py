@@ -86,9 +86,11 @@ class Gateway:
         self.log = Writer(
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
         )
-        judged = ClassMetrics(self.metrics.registry)
+        self.class_metrics = ClassMetrics(self.metrics.registry)
         self.classes = (
-            classifier(config.classes, judged, self.log) if config.classes.enabled else None
+            classifier(config.classes, self.class_metrics, self.log)
+            if config.classes.enabled
+            else None
         )
         self.keeper = Keeper(
             self.fleet,

@@ -106,9 +106,9 @@ class Judging:
     # --- requests --------------------------------------------------------------------------
 
     async def tier(self, exchange: Exchange, body: bytes) -> str:
-        """The class's name, for rules."""
-        del exchange
-        return (await self.of(body)).name
+        """The class's name, for rules; the judgement is left on the request, for its record."""
+        exchange.judged = await self.of(body)
+        return exchange.judged.name
 
     async def of(self, body: bytes) -> Class:
         """The class of a JSON body."""

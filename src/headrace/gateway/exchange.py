@@ -23,7 +23,7 @@ from headrace.gateway.routes import Endpoint
 from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
 from headrace.telemetry.records import Record
-from headrace.types import RequestFacts, Usage
+from headrace.types import Class, RequestFacts, Usage
 from headrace.upstream.connection import Connection
 
 # Arrival times of chunks that are kept for percentiles, 8 bytes each: the latest minute or two.
@@ -50,7 +50,8 @@ class Exchange:
         "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
         "bytes_out", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
-        "forgotten", "id_line", "lease", "media", "outcome", "place", "plan", "prompt", "reason",
+        "forgotten", "id_line", "judged",
+        "lease", "media", "outcome", "place", "plan", "prompt", "reason",
         "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
         "streaming", "task", "times", "total_at", "traits", "usage",
@@ -82,6 +83,7 @@ class Exchange:
         self.media = 0  # images and sounds in the prompt
         self.traits: Traits | None = None  # what rules ask of its body
         self.plan: Plan | None = None  # what a rule says about it
+        self.judged: Class | None = None  # what it is, where a rule asked
         self.bytes_in, self.bytes_out = request.size, 0
         self.attempts = 0
         self.replica: Replica | None = None
@@ -265,6 +267,7 @@ class Exchange:
             error=self.error,
             rule=ruling.rule if ruling is not None else "",
             arm=f"{ruling.experiment}/{ruling.arm}" if ruling is not None and ruling.arm else "",
+            judged=self.judged,
             estimated=estimated,
             ttft_ms=int((self.first_at - started) * 1e6) / 1000 if self.first_at else None,
             decision=self.place.weighed(started) if self.place is not None else None,

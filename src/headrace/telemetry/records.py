@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from headrace.errors import ApiError
+from headrace.types import Class
 
 
 class Weighed(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -63,6 +64,7 @@ class Record(Struct, gc=False, omit_defaults=True):
     error: str = ""
     rule: str = ""
     arm: str = ""
+    judged: Class | None = None
     estimated: bool = False
     ttft_ms: float | None = None
     decision: Weighed | None = None
