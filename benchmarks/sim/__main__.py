@@ -21,23 +21,26 @@ from benchmarks.overhead import machine
 from benchmarks.overhead.process import busy_s
 from headrace.config.schema import Backend
 from headrace.engines.calibrate.target import Target
+from headrace.engines.sim import sheet
 
 from . import engines, table
-from .replay import Replay, replay, summary
+from .replay import PACE_TOKENS, Replay, middle, pace_ms, replay, summary
 from .workload import Ask, workload
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 _PAGE = _ROOT / "docs" / "simulator.md"
-_PAUSE_S = 1.0
-_REST_S = 15.0  # around the calibration: others may use the machine, too
+_REST_S = 5.0  # after the calibration
+_SIM_REPLAYS = 2  # it does the same each time
+_QUIET = 0.1  # share by which a prompt alone may be slower or faster than when it was calibrated
+_MOST_DISTURBED = 5
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the requests")
-    parser.add_argument("--replays", type=int, default=4, help="of each engine")
-    parser.add_argument("--time", type=float, default=90.0, help="seconds to calibrate")
+    parser.add_argument("--replays", type=int, default=3, help="of vLLM")
+    parser.add_argument("--time", type=float, default=80.0, help="seconds to calibrate")
     parser.add_argument("--preset", type=Path, help="use this file, and do not calibrate")
     parser.add_argument("--keep-preset", type=Path, help="where the fitted preset is copied to")
     parser.add_argument("--out", type=Path, default=_RESULTS)
@@ -54,55 +57,79 @@ def _calibrated(url: str, folder: Path, time_s: float) -> Path:
     return path
 
 
-async def _replays(url: str, asks: Sequence[Ask], salts: Sequence[str]) -> list[Replay]:
-    found = []
+@dataclasses.dataclass(slots=True)
+class Found:
+    """The replays that count, and how many did not because the machine was busy."""
+
+    replays: list[Replay] = dataclasses.field(default_factory=list)
+    paces: list[float] = dataclasses.field(default_factory=list)
+    disturbed: int = 0
+
+
+async def _replays(url: str, asks: Sequence[Ask], seed: int, wanted: int, pace: float) -> Found:
+    """
+    As many replays as wanted before and after which the engine alone was about as fast as when it
+    was calibrated; ``pace`` is that time in ms. On a machine that others use, its speed changes by
+    half from minute to minute.
+    """
+    found = Found()
     async with Target(Backend(url=url, name="engine", serves={"any": "any"})) as target:
         await target.facts()
-        await target.complete("Hello there", 2)
-        for salt in salts:
-            await asyncio.sleep(_PAUSE_S)
-            found.append(await replay(target, asks, salt))
+        while len(found.replays) < wanted and found.disturbed < _MOST_DISTURBED:
+            # New prompts in each replay, so that each finds the cache as empty.
+            salt = f"{seed}/{time.time_ns()}"
+            before = await pace_ms(target, f"{salt}/before")
+            one = await replay(target, asks, salt)
+            after = await pace_ms(target, f"{salt}/after")
+            found.paces += [round(before, 1), round(after, 1)]
+            if max(abs(before / pace - 1), abs(after / pace - 1)) <= _QUIET:
+                found.replays.append(one)
+            else:
+                found.disturbed += 1
+    if not found.replays:
+        raise SystemExit(
+            f"the machine was never quiet: a prompt took {found.paces} ms, and {pace:.0f} ms when"
+            " the engine was calibrated"
+        )
     return found
 
 
-def _side(replays: Sequence[Replay]) -> dict[str, Any]:
+def _side(found: Found) -> dict[str, Any]:
     return {
-        "summary": dataclasses.asdict(summary(replays)),
-        "each": [dataclasses.asdict(summary([one])) for one in replays],
-        "most_at_once": max(one.most_at_once for one in replays),
-        "replays": [[dataclasses.asdict(one) for one in each.heard] for each in replays],
+        "summary": dataclasses.asdict(middle([summary(one) for one in found.replays])),
+        "each": [dataclasses.asdict(summary(one)) for one in found.replays],
+        "most_at_once": max(one.most_at_once for one in found.replays),
+        "disturbed": found.disturbed,
+        "paces_ms": found.paces,
+        "replays": [[dataclasses.asdict(one) for one in each.heard] for each in found.replays],
     }
 
 
 def _measured(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     asks = workload(options.seed)
-    # New prompts in each replay, so that each finds the caches as empty; the same for both engines.
-    salts = [f"{options.seed}/{time.time_ns()}/{number}" for number in range(options.replays)]
     with tempfile.TemporaryDirectory(prefix="headrace-sim-") as name:
         folder = Path(name)
         with engines.vllm(folder) as running:
-            # The engine is calibrated between its replays: what a shared machine does changes.
-            half = (len(salts) + 1) // 2
+            preset = options.preset or _calibrated(running.url, folder, options.time)
+            text = preset.read_text(encoding="utf-8")
+            fitted = sheet.read(preset)
+            pace = fitted.prefill_ms(PACE_TOKENS) + fitted.request_ms
+            time.sleep(_REST_S)
             say(f"{len(asks)} requests to vLLM, {options.replays} times")
             before, began = _others_s(running), time.monotonic()
-            real = asyncio.run(_replays(running.url, asks, salts[:half]))
-            time.sleep(_REST_S)
-            preset = options.preset or _calibrated(running.url, folder, options.time)
-            time.sleep(_REST_S)
-            text = preset.read_text(encoding="utf-8")
-            real += asyncio.run(_replays(running.url, asks, salts[half:]))
+            real = asyncio.run(_replays(running.url, asks, options.seed, options.replays, pace))
             foreign = (_others_s(running) - before) / (time.monotonic() - began)
         if options.keep_preset is not None:
             options.keep_preset.write_text(text, encoding="utf-8")
         say("the same to the simulator")
         with engines.simulator(folder, preset) as running:
-            sim = asyncio.run(_replays(running.url, asks, salts))
+            sim = asyncio.run(_replays(running.url, asks, options.seed, _SIM_REPLAYS, pace))
     return {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "machine": machine.describe(),
         "seed": options.seed,
         "requests": len(asks),
-        "replays": options.replays,
+        "pace_ms": round(pace, 1),
         "foreign_cores": round(max(0.0, foreign), 2),
         "preset": text,
         "vllm": _side(real),

@@ -3,14 +3,16 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
-from headrace.engines.calibrate.fit import quantile
+from headrace.engines.calibrate.fit import median, quantile
 from headrace.engines.calibrate.target import Answer, Target
+from headrace.engines.sim import text
 
 from .workload import Ask
 
 DIGITS = 2  # of a millisecond
+PACE_TOKENS, PACE_TIMES = 128, 5  # of the prompts that tell how fast the engine is just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Percentiles in ms over some replays."""
+    """Percentiles in ms."""
 
     ttft_p50: float
     ttft_p95: float
@@ -77,10 +79,21 @@ def _heard(answer: Answer) -> Heard:
     return Heard(answer.prompt_tokens, answer.cached_tokens, ttft, gaps)
 
 
-def summary(replays: Sequence[Replay]) -> Summary:
-    """Over the requests of all replays."""
-    ttft = [ms for one in replays for ms in one.ttft_ms()]
-    gaps = [ms for one in replays for ms in one.gaps_ms()]
+def summary(replay: Replay) -> Summary:
+    """Over the requests of one replay."""
+    ttft, gaps = replay.ttft_ms(), replay.gaps_ms()
     return Summary(
         quantile(ttft, 0.5), quantile(ttft, 0.95), quantile(gaps, 0.5), quantile(gaps, 0.95)
     )
+
+
+def middle(summaries: Sequence[Summary]) -> Summary:
+    """The median of each percentile over replays: one that was disturbed does not count."""
+    rows = zip(*(astuple(one) for one in summaries), strict=True)
+    return Summary(*(median(row) for row in rows))
+
+
+async def pace_ms(target: Target, salt: str) -> float:
+    """How long the engine takes for a short prompt alone, now; the median of some."""
+    prompts = ["".join(text.answer(f"{salt}/{n}", PACE_TOKENS)) for n in range(PACE_TIMES)]
+    return median([(await target.complete(prompt, 1)).ttft_ms for prompt in prompts])

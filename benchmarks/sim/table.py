@@ -1,5 +1,6 @@
 """The results as Markdown, for the page about the simulator. No processes."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,17 +32,18 @@ def render(written: Mapping[str, Any]) -> str:
             f"| {NAMES[key]} | {a:.1f} | {spread} | {b:.1f} | {100 * error:+.1f} %{sign}"
             f" | ± {100 * aim:.0f} % |"
         )
-    machine = ", ".join(f"{name} {value}" for name, value in written["machine"].items())
-    lines += [
-        "",
-        (
-            f"{written['requests']} requests in {written['replays']} replays each, up to"
-            f" {real['most_at_once']} at once; prompt tokens {_tokens(real)} with vLLM,"
-            f" {_tokens(sim)} with the simulator, of them cached {_cached(real)} and"
-            f" {_cached(sim)}. {written['date']}; {machine}; other processes took"
-            f" {written['foreign_cores']:.2f} cores meanwhile."
-        ),
-    ]
+    machine = f"{written['machine']['processor']}, {written['machine']['cores']} cores"
+    told = (
+        f"{written['requests']} requests, up to {real['most_at_once']} at once, in"
+        f" {len(real['each'])} replays with vLLM and {len(sim['each'])} with the simulator; the"
+        f" median over replays. {real['disturbed']} more replays do not count: a prompt of 128"
+        " tokens alone, sent before and after each, took vLLM more than 10 % longer or shorter than"
+        f" the fit says ({written['pace_ms']:.0f} ms). Prompt tokens: {_tokens(real)} each with"
+        f" vLLM, {_tokens(sim)} with the simulator, of them cached {_cached(real)} and"
+        f" {_cached(sim)}. {written['date']}; {machine}; other processes took"
+        f" {written['foreign_cores']:.2f} cores meanwhile."
+    )
+    lines += ["", *textwrap.wrap(told, 120)]
     return "\n".join(lines)
 
 
@@ -66,8 +68,8 @@ def missed(written: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _tokens(side: Mapping[str, Any]) -> str:
-    return str(sum(one["prompt_tokens"] for replay in side["replays"] for one in replay))
+    return str(sum(one["prompt_tokens"] for one in side["replays"][0]))
 
 
 def _cached(side: Mapping[str, Any]) -> str:
-    return str(sum(one["cached_tokens"] for replay in side["replays"] for one in replay))
+    return str(sum(one["cached_tokens"] for one in side["replays"][0]))

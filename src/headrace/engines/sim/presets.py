@@ -2,7 +2,8 @@
 Engines that the look-alike can be: GPU and model class, each with the source of its numbers.
 
 Measured are the 8B rows of H100, A100 and L40S: fitted to the silicon database of NVIDIA's
-aiconfigurator 0.12.0 for Llama-3.1-8B in bf16 on one GPU (vLLM's iteration, error below 10 %).
+aiconfigurator 0.12.0 for Llama-3.1-8B in bf16 on one GPU (vLLM's iteration, error below 10 %);
+and a CPU, fitted to a running vLLM by `headrace engine calibrate` (`make bench-sim`).
 Everything else is derived from those by data sheets, and says so; do not size a purchase by it.
 """
 
@@ -44,6 +45,14 @@ _T4_3B = Preset(
     "t4-3b", Cost(23.8, 4.8, 0.145, 1.46e-5, 0.04, 4.5e-4), 59_000, 2048, 256, 90.0, _BY_SHEET
 )
 
+# Prompts of up to 1,536 tokens were probed. The engine had 1 GiB for its cache, eager mode, and was
+# started with 8 sequences and 512 tokens in a batch.
+_CPU = Preset(
+    "cpu-smollm2", Cost(35.36, 10.23, 1.141, 1.159e-3, 0.1198, 3.748e-3), 46_592, 512, 8, 75.0,
+    "fitted to vLLM 0.32 with SmolLM2-135M on one AMD EPYC core by `headrace engine calibrate`",
+    request_ms=19.7, block_size=128,
+)  # fmt: skip
+
 
 def _3b(preset: Preset, kv_tokens: int) -> Preset:
     """3.2 of 8.0 billion parameters, so 0.4 times the work."""
@@ -68,6 +77,7 @@ _ROWS = (
     _A10G, _3b(_A10G, 125_000),
     _L4, _3b(_L4, 125_000),
     _T4, _T4_3B,
+    _CPU,
 )  # fmt: skip
 
 PRESETS = {preset.name: preset for preset in _ROWS}
