@@ -46,6 +46,26 @@ def test_what_is_out_of_the_ordinary_counts_little() -> None:
     assert 2.0 <= exp(fit.level) < 3.0
 
 
+def test_a_busy_replica_is_not_a_slow_one() -> None:
+    """What the others' decoding takes is not held against the prefills."""
+    fit = Fit()
+    for number in range(40):
+        tokens = 300.0 + 50 * number
+        busy = USUAL.w + USUAL.ds * 60 + USUAL.kv * 400_000
+        took = USUAL.prefill_ms(tokens, 0) + 1.5 * busy
+        fit.prefilled(took, 1, tokens, tokens * tokens / 2, (60, 400_000.0))
+
+    assert 0.0 == pytest.approx(fit.level, abs=0.05)
+
+
+def test_what_says_little_is_not_learned() -> None:
+    """A prompt of a few tokens takes one iteration, however fast prefills are."""
+    fit = Fit()
+    fit.prefilled(50.0, 1, 10, 50, (100, 400_000.0))
+
+    assert 0 == fit.samples
+
+
 def test_equal_replicas_share_their_rates() -> None:
     """A tenth of difference is noise: the very same rates for all, those of the mean."""
     fits = [Fit() for _ in range(4)]

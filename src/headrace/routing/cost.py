@@ -73,15 +73,29 @@ class Fit:
         """The logarithm of how many times slower it is than the rates it started with."""
         return self._level
 
-    def prefilled(self, took_ms: float, requests: int, tokens: float, work: float) -> None:
+    def prefilled(
+        self,
+        took_ms: float,
+        requests: int,
+        tokens: float,
+        work: float,
+        beside: tuple[int, float] = (0, 0.0),
+    ) -> None:
         """
         Learn that prefills took so long in one stretch: so many requests with so many new
-        ``tokens``, and ``work`` = sum of new x (cached + new / 2).
+        ``tokens``, and ``work`` = sum of new x (cached + new / 2), ``beside`` so many that decoded
+        and the tokens they read.
         """
         start = self.start
         usual = start.a * requests + start.b * tokens + start.att * work
-        if usual <= 0 or took_ms <= 0:
-            return
+        decodes, read = beside
+        # Where others decode an iteration was under way, half of it on average, and they decode in
+        # ours, too. Without this a replica that looks slow gets short prompts only, each of which
+        # makes it look slower.
+        around = 1.5 * (start.w + start.ds * decodes + start.kv * read) if decodes > 0 else 0.0
+        if usual < max(around, start.w) / 2 or took_ms <= 0:
+            return  # it says more of the iterations than of the prefill
+        usual = max(usual, start.w) + around
         seen = min(max(log(took_ms / usual), LOWEST), HIGHEST)
         self.samples += 1
         if self.samples <= EARLY:

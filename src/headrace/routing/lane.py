@@ -225,9 +225,9 @@ class Lane:
         stretch = self._stretch
         if self.learns and (not self.pending or stretch.requests >= STRETCH):
             if stretch.clean:
-                self.fit.prefilled(
-                    (now - stretch.began_at) * 1000, stretch.requests, stretch.tokens, stretch.work
-                )
+                took_ms = (now - stretch.began_at) * 1000
+                beside = self.decodes - stretch.requests, self.decode_tokens
+                self.fit.prefilled(took_ms, stretch.requests, stretch.tokens, stretch.work, beside)
             stretch.begin(now)
             if any(not other.ask.loud for other in self.pending):
                 stretch.spoil()
