@@ -13,6 +13,7 @@ from headrace.types import Usage
 
 # As the gateway's blocks of prompts: larger ones of a trace are cut into those.
 GRAIN = round(BLOCK / USUAL_BYTES)
+WORD = (1 << 64) - 1
 LATE = "lowest_cost"  # the policy that has an order of waiting requests
 
 
@@ -105,7 +106,5 @@ def named(name: str) -> Ours:
 
 
 def _cut(blocks: Sequence[int], parts: int) -> list[int]:
-    """Each block as so many smaller ones; equal blocks give equal ones."""
-    if parts == 1:
-        return [*blocks]
-    return [block * parts + part for block in blocks for part in range(parts)]
+    """Each block as so many smaller ones; equal blocks give equal ones, as 64-bit hashes are."""
+    return [(block * parts + part) & WORD for block in blocks for part in range(parts)]
