@@ -303,6 +303,16 @@ class Gateway:
                 "model",
                 {model: float(group.hold.requests) for model, group in self.fleet.groups.items()},
             ),
+            "headrace_waiting_requests": (
+                "Requests that wait for room at a replica.",
+                "model",
+                {name: float(m.pool.waiting) for name, m in self.placement.models.items()},
+            ),
+            "headrace_index_blocks": (
+                "Blocks of prompts that a replica is believed to have cached.",
+                "replica",
+                self.placement.held(),
+            ),
             "headrace_client_connections": (
                 "Open client connections.",
                 "",

@@ -199,6 +199,12 @@ class Placement:
         if lease.decision is not None and lease.decision.reason != ONLY:
             self.decisions.append(Decided(request_id, lease.taken_at, lease.decision))
 
+    def held(self) -> dict[str, float]:
+        """How many blocks each replica is believed to have cached, by name."""
+        return {
+            lane.name: float(self.index.held(lane.slot)) for lane in tuple(self._lanes.values())
+        }
+
     # --- the fleet --------------------------------------------------------------------------
 
     def sync(self, moment: float) -> None:

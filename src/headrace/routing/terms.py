@@ -11,6 +11,7 @@ from collections.abc import Sequence
 # worth is less than 1 % of a long wait.
 TIE_MS = 0.1
 
+_MIX, _MIX_AGAIN = 0x9E3779B97F4A7C15, 0x85EBCA77C2B2AE63
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 # One candidate: ms of cost, wait, KV wait, prefill, externality, slowdown, warm-up, stickiness;
@@ -42,7 +43,7 @@ def pick(terms: Sequence[Terms], seeds: Sequence[int], number: int, among: Seque
 def rendezvous(number: int, seed: int) -> int:
     """
     The weight of a replica for a request: the one with the highest gets it (highest random weight,
-    https://en.wikipedia.org/wiki/Rendezvous_hashing). Tuples of numbers have the same hash in every
-    process: xxHash's mix, and no secret.
+    https://en.wikipedia.org/wiki/Rendezvous_hashing). Two rounds of multiply and shift: one is not
+    even enough, nor is the hash of a tuple.
     """
-    return hash((number, seed)) & _WORD
+    return (((number ^ seed) * _MIX & _WORD) >> 32) * _MIX_AGAIN & _WORD

@@ -52,6 +52,13 @@ class Metrics:
             "headrace_tokens_total", "Tokens by kind: input, output, cached (a part of input).",
             ("model", "kind"), registry=self.registry,
         )  # fmt: skip
+        self._believed = Counter(
+            "headrace_predicted_cached_tokens_total",
+            "Prompt tokens that routing believed to be cached.",
+            ("model",), registry=self.registry,
+        )  # fmt: skip
+        for model in models:
+            self._believed.labels(model)
         self._ttft = _Histogram(
             "headrace_time_to_first_token_seconds",
             "From the request to the first byte of a streamed answer.",
@@ -90,6 +97,7 @@ class Metrics:
         """Count finished requests; many at once, since finding a series costs more than adding."""
         outcomes: TallyCounter[tuple[str, str, str]] = TallyCounter()
         attempts: TallyCounter[str] = TallyCounter()
+        believed: TallyCounter[str] = TallyCounter()
         tokens: TallyCounter[tuple[str, str]] = TallyCounter()
         for record in records:
             model = record.served if record.served in self._models else UNKNOWN
@@ -100,6 +108,8 @@ class Metrics:
                 tokens[model, "input"] += record.tokens_in
                 tokens[model, "output"] += record.tokens_out
                 tokens[model, "cached"] += record.tokens_cached
+            if record.decision is not None and not record.estimated:
+                believed[model] += record.decision.cached
             if record.served:
                 self._total.observe(model, record.total_ms)
                 self._ttft.observe(model, record.ttft_ms)
@@ -108,6 +118,8 @@ class Metrics:
             self._requests.labels(*labels).inc(count)
         for name, count in attempts.items():
             self._attempts.labels(name).inc(count)
+        for name, count in believed.items():
+            self._believed.labels(name).inc(count)
         for labels_of_kind, count in tokens.items():
             self._tokens.labels(*labels_of_kind).inc(count)
 
