@@ -1,6 +1,7 @@
 """health.py: replicas that get sick, are set aside, prove themselves and return."""
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
@@ -459,3 +460,25 @@ async def test_series_of_a_gone_replica_are_dropped(rig: Rig) -> None:
     assert f'headrace_replica_state{{replica="{name}",state="ready"}} 1.0' in before
     assert f'headrace_replica_transitions_total{{replica="{name}",state="ready"}} 1.0' in before
     assert name not in after
+
+
+async def test_files_that_we_lack(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When this process can open no connection, no replica is blamed for it."""
+
+    async def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    for _ in range(2):
+        await rig.engine()
+    gateway = await rig.gateway(health=FAST)
+    async with rig.client() as client:
+        await client.get("/health")
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refused, raising=False)
+        seen = [await client.post(CHAT_PATH, ask()) for _ in range(10)]
+        await asyncio.sleep(0.4)
+        monkeypatch.undo()
+
+    assert {503} == {answer.status for answer in seen}
+    assert {"1"} == {answer.header("retry-after") for answer in seen}
+    assert "Too many open files" in seen[0].body.decode()
+    assert {State.READY} == {replica.state for replica in gateway.fleet.replicas.values()}

@@ -160,6 +160,8 @@ class Keeper:
 
     def _heard(self, ward: Ward, failed: Failed | None) -> None:
         replica = ward.replica
+        if failed is not None and failed.unasked:
+            return
         alive_s = time.monotonic() - ward.suspect.signed_at
         if failed is not None and failed.slow and alive_s < self._health.timeout_s + TICK_S:
             # Too busy for its own /health, but it answers: taking it out would only move the load.
@@ -283,8 +285,8 @@ class Keeper:
         moved_at = ward.suspect.moved_at
         try:
             await ward.probe.first_token(CONFIRM_S)
-        except Failed:
-            if ward.suspect.moved_at == moved_at:
+        except Failed as failed:
+            if ward.suspect.moved_at == moved_at and not failed.unasked:
                 self._strand(ward, reason)
         else:
             ward.suspect.signed_at = ward.suspect.moved_at = time.monotonic()

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.fleet.registry import Replica
 from headrace.upstream.connection import Broken, ConnectTimeout, Reply
-from headrace.upstream.pool import Pool
+from headrace.upstream.pool import Exhausted, Pool
 
 MAX_BYTES = 8 * 1024 * 1024  # of an answer; beyond it the connection is closed
 # Endpoints to warm a model with, until one takes it: a model that embeds completes nothing.
@@ -28,11 +28,15 @@ REFUSED = frozenset({401, 403, 429})
 
 
 class Failed(Exception):
-    """The replica did not pass; the text says why. ``slow``: it had not answered in time."""
+    """
+    The replica did not pass; the text says why. ``slow``: it had not answered in time; ``unasked``:
+    we could not even ask.
+    """
 
-    def __init__(self, reason: str, *, slow: bool = False) -> None:
+    def __init__(self, reason: str, *, slow: bool = False, unasked: bool = False) -> None:
         super().__init__(reason)
         self.slow = slow
+        self.unasked = unasked
 
 
 class Probe:
@@ -110,6 +114,8 @@ class Probe:
             # A full queue of connections is as slow as a full queue behind it.
             slow = isinstance(broken, ConnectTimeout)
             raise Failed(f"{what}: {broken.reason}", slow=slow) from None
+        except Exhausted as ours:
+            raise Failed(ours.message, unasked=True) from None
 
 
 async def _whole(reply: Reply) -> bytes:

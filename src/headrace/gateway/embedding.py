@@ -20,7 +20,7 @@ from headrace.config.classes import Embedding
 from headrace.errors import StartError
 from headrace.routing.head import Rows
 from headrace.upstream.connection import Broken, Reply
-from headrace.upstream.pool import Address, Pool
+from headrace.upstream.pool import Address, Exhausted, Pool
 
 # The package ships data that we read ourselves; its code is never imported.
 PACKAGE = "wordllama"
@@ -116,6 +116,8 @@ class Remote:
             raise NotEmbedded(f"{self._url} did not answer within {timeout_s:g} s") from None
         except Broken as broken:
             raise NotEmbedded(f"{self._url}: {broken.reason}") from None
+        except Exhausted as ours:
+            raise NotEmbedded(f"{self._url}: {ours.message}") from None
         if reply.status != 200:
             raise NotEmbedded(f"{self._url} answered {reply.status}")
         return _vectors(answer, len(texts), self._url or "")

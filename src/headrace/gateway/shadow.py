@@ -19,6 +19,7 @@ from headrace.gateway.placement import Place, Placement
 from headrace.gateway.scan import rename_model
 from headrace.routing.lane import Ask
 from headrace.upstream.connection import Broken
+from headrace.upstream.pool import Exhausted
 
 # Bodies that wait or are under way, over all rules: beyond it copies are dropped.
 MAX_BYTES = 64 * 1024 * 1024
@@ -156,7 +157,7 @@ class Shadows:
                 outcome = await _send(copy, replica, place)
         except TimeoutError:
             outcome = TIMED_OUT
-        except Broken:
+        except (Broken, Exhausted):
             outcome = FAILED
         finally:
             if outcome != COMPLETED:

@@ -80,6 +80,10 @@ class Broken(Exception):
         self.reused = reused
 
 
+class TakenBack(Broken):
+    """The replica did not break it: we ended the wait, since the replica is stuck or drained."""
+
+
 class ConnectTimeout(Broken):
     """The replica's address did not answer the attempt to connect in time."""
 
@@ -233,6 +237,7 @@ class Connection(asyncio.Protocol):
     def cut(self, reason: str) -> None:
         """End whatever runs on it as broken, for this reason."""
         self.splice = None
+        self.fail(TakenBack(reason))
         self._break(reason)
 
     def discard(self) -> None:

@@ -6,17 +6,33 @@ connection that died while idle is replaced once by a fresh one, which the calle
 """
 
 import asyncio
+import errno
 import ssl
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headrace.upstream.connection import Broken, Connection, ConnectTimeout, Reply
+from headrace.errors import Overloaded
+from headrace.upstream.connection import Broken, Connection, ConnectTimeout, Reply, TakenBack
 
 # uvicorn, and so vLLM, closes a connection that was idle for 5 s (vllm-project/vllm#41567).
 IDLE_S = 4.0
 # More idle connections than this are never of use: an engine runs some hundred sequences at once.
 MAX_IDLE = 1024
+# What this machine lacks, not the other one: files, ports, memory.
+EXHAUSTED = frozenset({
+    errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM,
+})  # fmt: skip
+
+
+class Exhausted(Overloaded):
+    """No connection can be opened, whoever it is to: no replica's fault."""
+
+    def __init__(self, reason: str) -> None:
+        message = (
+            f"The gateway can open no more connections: {reason}. Raise its limit (ulimit -n)."
+        )
+        super().__init__(message, retry_after_s=1)
 
 
 class Address(NamedTuple):
@@ -45,6 +61,7 @@ class Pool:
 
         Raises:
             Broken: the replica could not be reached, or failed before the head of its answer.
+            Exhausted: this process can open no connection to anybody.
 
         """
         if self._address.path:
@@ -81,7 +98,7 @@ class Pool:
     def cut(self, reason: str) -> None:
         """
         End every connection as if the replica had: requests that wait for their first byte, and
-        those that would be sent from now on, raise ``Broken``; sinks are told that they broke.
+        those that would be sent from now on, raise ``TakenBack``; sinks are told that they broke.
         """
         self.close()
         self._cut = reason
@@ -89,9 +106,9 @@ class Pool:
             connection.cut(reason)
 
     def give_up(self, reason: str) -> None:
-        """Make the requests that wait for their first byte raise ``Broken``; answers go on."""
+        """Make the requests that wait for their first byte raise ``TakenBack``; answers go on."""
         for connection in tuple(self._all):
-            connection.fail(Broken(reason))
+            connection.fail(TakenBack(reason))
 
     def _take(self, now: float) -> Connection | None:
         """The connection that was used last, so that the others can grow old."""
@@ -114,13 +131,15 @@ class Pool:
             raise ConnectTimeout(reason) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
+            if error.errno in EXHAUSTED:
+                raise Exhausted(reason) from None
             raise Broken(f"no connection to {host}:{port}: {reason}") from None
         except BaseException:
             connection.discard()
             raise
         if self._cut:
             connection.discard()
-            raise Broken(self._cut)
+            raise TakenBack(self._cut)
         self._all.add(connection)
         return connection
 
