@@ -50,7 +50,10 @@ _CONVERSATION = "mooncake/conversation_trace.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A workload and a fleet; ``shares`` says whether prompts begin alike."""
+    """
+    A workload and a fleet; ``shares`` says whether prompts begin alike, ``orders`` whether the
+    default's other orders take part.
+    """
 
     name: str
     trace: str
@@ -58,6 +61,7 @@ class Cell:
     fleet: Fleet
     requests: int | None = None
     shares: bool = True
+    orders: bool = False
 
     def source(self, traces: Path) -> Source:
         """
@@ -72,7 +76,8 @@ class Cell:
 
     def wanted(self) -> list[Run]:
         """All of its runs."""
-        return contest.runs([OURS, *ORDERS, *RIVALS, "oracle"], [self.rate], SEEDS)
+        own = [OURS, *ORDERS] if self.orders else [OURS]
+        return contest.runs([*own, *RIVALS, "oracle"], [self.rate], SEEDS)
 
 
 _EIGHT = Fleet((_H100,) * 8)
@@ -81,14 +86,14 @@ _MANY, _FEW = 4000, 2500
 CELLS = {
     cell.name: cell
     for cell in (
-        Cell("conversation at 3.4", _CONVERSATION, 3.4, _EIGHT, _MANY),
-        Cell("conversation at 3.7", _CONVERSATION, 3.7, _EIGHT, _MANY),
-        Cell("conversation at 4.0", _CONVERSATION, 4.0, _EIGHT, _MANY),
+        Cell("conversation at 3.4", _CONVERSATION, 3.4, _EIGHT, _MANY, orders=True),
+        Cell("conversation at 3.7", _CONVERSATION, 3.7, _EIGHT, _MANY, orders=True),
+        Cell("conversation at 4.0", _CONVERSATION, 4.0, _EIGHT, _MANY, orders=True),
         Cell("synthetic at 3", "mooncake/synthetic_trace.jsonl", 3.0, _EIGHT),
         Cell("synthetic at 4", "mooncake/synthetic_trace.jsonl", 4.0, _EIGHT),
         Cell("chat, 90 per s", "chat", 90.0, _EIGHT, _FEW),
         Cell("agents, 30 per s", "agents", 30.0, _EIGHT, _FEW),
-        Cell("b2b, 20 per s", "b2b", 20.0, _EIGHT, _FEW),
+        Cell("b2b, 20 per s", "b2b", 20.0, _EIGHT, _FEW, orders=True),
         Cell("Azure conversation at 28", "azure/AzureLLMInferenceTrace_conv.csv", 28.0, _EIGHT,
              _MANY, shares=False),
         Cell("Azure code at 12", "azure/AzureLLMInferenceTrace_code.csv", 12.0, _EIGHT,
