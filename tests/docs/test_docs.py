@@ -197,7 +197,7 @@ def test_metric_labels_are_documented() -> None:
     """The row of a metric names its labels."""
     arms = [{"name": "a"}, {"name": "b"}]
     rule = {"name": "r", "experiment": {"name": "e", "arms": arms}, "shadow": {"target": "m"}}
-    backend = {"url": "http://a:1", "serves": ["m"]}
+    backend = {"url": "http://a:1", "serves": ["m"], "kv_events": "tcp://a:2"}
     with_series = Gateway(Config.model_validate({"backends": [backend], "rules": [rule]}))
     with_series.metrics.observe([record()])
     with_series.class_metrics.born(["fast", "reasoning"], "fast")

@@ -19,6 +19,39 @@ def after(argv: tuple[str, ...], option: str, count: int = 1) -> tuple[str, ...]
     return argv[place : place + count]
 
 
+class TestEvents:
+    """Where a vLLM of ours publishes what its cache holds."""
+
+    @pytest.mark.parametrize(
+        ("config", "expected"),
+        [
+            ({"enable_kv_cache_events": True}, ("tcp://127.0.0.1:5557", None)),
+            (
+                {
+                    "enable_kv_cache_events": True, "publisher": "zmq",
+                    "endpoint": "tcp://0.0.0.0:6000", "replay_endpoint": "tcp://*:6001",
+                },
+                ("tcp://127.0.0.1:6000", "tcp://127.0.0.1:6001"),
+            ),
+            ({"enable_kv_cache_events": True, "publisher": "null"}, (None, None)),
+            ({"enable_kv_cache_events": True, "endpoint": "tcp://*:0"}, (None, None)),
+            ({"endpoint": "tcp://*:5557"}, (None, None)),
+            ({}, (None, None)),
+        ],
+    )  # fmt: skip
+    def test_address(self, config: dict[str, Any], expected: tuple[str | None, str | None]) -> None:
+        """It is vLLM's own default, or what is configured, as seen from this machine."""
+        assert expected == vllm.events(engine(kv_events_config=config))
+
+    def test_several_replicas(self) -> None:
+        """They would publish at one address: none of them is followed."""
+        several = engine(kv_events_config={"enable_kv_cache_events": True}).model_copy(
+            update={"replicas": 2}
+        )
+
+        assert (None, None) == vllm.events(several)
+
+
 class TestArguments:
     """From settings to argv."""
 

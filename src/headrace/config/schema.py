@@ -16,6 +16,7 @@ from headrace.config.address import Key, Printable, base_url
 from headrace.config.classes import Classes
 from headrace.config.discovery import Discovery
 from headrace.config.engines import LlamaCpp, LocalEngine
+from headrace.config.events import Endpoint
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
 from headrace.config.routing import Routing
@@ -151,11 +152,25 @@ class Backend(Section):
         default=True,
         description="Whether its /health and /metrics are read; switch it off for hosted APIs.",
     )
+    kv_events: Endpoint | None = Field(
+        default=None,
+        description="Where it publishes what its prefix cache holds, for example "
+        "tcp://gpu-1:5557; routing then knows evictions exactly.",
+    )
+    kv_events_replay: Endpoint | None = Field(
+        default=None, description="Where it gives batches of these events again that were lost."
+    )
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
         if self.api_key is not None and self.api_key_file is not None:
             raise ValueError("has both `api_key` and `api_key_file`; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _replay_of_events(self) -> Self:
+        if self.kv_events_replay is not None and self.kv_events is None:
+            raise ValueError("has `kv_events_replay` without `kv_events`; give both")
         return self
 
     def key(self) -> str:

@@ -208,7 +208,11 @@ class Crew:
 
 
 def _backend(post: Post, url: str) -> Backend:
-    return Backend(url=url, name=post.name, serves={name: name for name in post.engine.models})
+    serves = {name: name for name in post.engine.models}
+    events, replay = vllm.events(post.engine)
+    return Backend(
+        url=url, name=post.name, serves=serves, kv_events=events, kv_events_replay=replay
+    )
 
 
 def _simulated(engine: LocalEngine) -> tuple[str, ...]:

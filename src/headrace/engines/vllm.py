@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.config.engines import LocalEngine, Vllm
+from headrace.config.events import endpoint
 
 # (EngineCore pid=7) INFO 11-21 16:00:00 [file.py:12] text; older ones have no process in front.
 _LINE = re.compile(
@@ -101,6 +102,31 @@ def _switches(settings: Vllm) -> list[str]:
         if getattr(settings, name) > 1:
             argv += [_flag(name), str(getattr(settings, name))]
     return argv
+
+
+def events(engine: LocalEngine) -> tuple[str | None, str | None]:
+    """
+    Where it publishes its KV events, and where it gives them again; None where it does not, or
+    where nobody can know the address (port 0).
+
+    Of several replicas with one address only the first would get it: they have none.
+    """
+    config = engine.vllm.kv_events_config
+    zmq = config.get("publisher", "zmq") == "zmq"
+    if engine.type != "vllm" or engine.replicas > 1 or not zmq:
+        return None, None
+    if not config.get("enable_kv_cache_events"):
+        return None, None
+    replay = config.get("replay_endpoint")
+    try:
+        return _here(config.get("endpoint", "tcp://*:5557")), _here(replay) if replay else None
+    except ValueError:
+        return None, None
+
+
+def _here(address: str) -> str:
+    """As it is reached from this machine."""
+    return endpoint(address.replace("*", "127.0.0.1").replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
 
 
 def environment(engine: LocalEngine, replica: int, visible: int) -> dict[str, str]:

@@ -57,6 +57,7 @@ class Replica:
         self.abandoned = 0  # of them, those whose client left
         self.refused = 0  # of them, those whose answer says nothing about its health
         self.probed = backend.probe  # whether its /health is asked
+        self.cache = "approximate"  # how its cache is known, or exact: by its KV events
         self.running = 0.0  # requests that its engine said it runs, ours and those of others
         self.on_failure: Callable[[Replica, str], None] | None = None
         self.state = State.STARTING

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -73,6 +73,9 @@ class ReplicaView(BaseModel):
     sent: int = Field(description="Requests sent to it, ever.")
     failures: int = Field(description="Of them, those that failed by its fault.")
     penalty_tokens: int = Field(description="What slow start adds to its load in routing's eyes.")
+    cache: Literal["exact", "approximate"] = Field(
+        description="How routing knows what its cache holds: by its KV events, or by a model."
+    )
     ejected_for_s: float | None
     drain_left_s: float | None
     load: Load | None
@@ -228,6 +231,7 @@ def _fields(replica: Replica, keeper: Keeper) -> dict[str, Any]:
         "sent": replica.sent,
         "failures": replica.failures,
         "penalty_tokens": replica.penalty,
+        "cache": replica.cache,
         "ejected_for_s": round(max(0.0, ejected_s), 1) if ejected_s is not None else None,
         "drain_left_s": round(max(0.0, replica.drain_at - now), 1) if drains else None,
         "load": _load(replica, keeper, now),

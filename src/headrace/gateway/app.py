@@ -29,6 +29,7 @@ from headrace.gateway.classes import classifier
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.feeds import Feeds
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
@@ -38,6 +39,7 @@ from headrace.gateway.shadow import Shadows
 from headrace.gateway.steer import Steer
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
+from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
@@ -100,6 +102,8 @@ class Gateway:
             lambda: progress(self._active, now()),
         )
         self.placement = Placement(config.routing, self.fleet, self.keeper.view)
+        self.feeds = Feeds(self.fleet, self.placement, self.log)
+        EventMetrics(self.metrics.registry, self.feeds.seen)
         shadows = Shadows(self.fleet, self.placement)
         self.steer = Steer(config, self.catalogue, shadows, self.log)
         self.rules = Reload(config, self.catalogue, self.steer, self.log)
@@ -131,19 +135,19 @@ class Gateway:
         Listen.
 
         Raises:
-            StartError: the address cannot be listened on, the log file cannot be opened, or
-                classes cannot be learned.
+            StartError: the address cannot be listened on, the log file cannot be opened, classes
+                cannot be learned, or KV events need a package that is not installed.
             ConfigError: the file of their examples is wrong.
 
         """
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self.feeds.check()
         if self.classes is not None:
             await self.classes.start()
             self.steer.classify = self.classes.tier
-        self._watchdog = Watchdog(
-            loop, (self.clients, self._active), (self.fleet.sweep, self.placement.sync)
-        )
+        sweeps = self.fleet.sweep, self.placement.sync, self.feeds.sweep
+        self._watchdog = Watchdog(loop, (self.clients, self._active), sweeps)
         host, port = self.config.server.host, self.config.server.port
         try:
             listener = _listen(host, port)
@@ -159,6 +163,7 @@ class Gateway:
         self.port = self._server.sockets[0].getsockname()[1]
         self._watchdog.start()
         self.keeper.start()
+        self.feeds.start()
         self._discovery.start()
         self.rules.start()
         self.log.event(
@@ -187,6 +192,7 @@ class Gateway:
         await asyncio.sleep(0)
         self._watchdog.stop()
         await self.keeper.stop()
+        await self.feeds.stop()
         await self._discovery.stop()
         await self.rules.stop()
         await self.steer.shadows.stop()

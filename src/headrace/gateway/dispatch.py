@@ -199,10 +199,13 @@ def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, 
     elif exchange.span is not None:
         start, end = exchange.span
         body = b"".join((body[:start], upstream.encode(), body[end:]))
+    place = exchange.place
+    tag = place.lease.tag if place is not None else ""
     head = b"%b %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
         request.method.encode("ascii"),
         request.target,
-        replica.head,
+        # vLLM puts the first such header into the KV events of this prompt's blocks
+        replica.head + b"x-session-id: %b\r\n" % tag.encode() if tag else replica.head,
         forwarded(request.headers),
         exchange.id_line,
         len(body),

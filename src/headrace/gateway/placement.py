@@ -4,6 +4,7 @@ for the requests that wait. What is decided, and why, is routing/queue.py's.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from headrace.routing.blocks import BLOCK, Density
 from headrace.routing.decision import ONLY, Decision
 from headrace.routing.index import Index
 from headrace.routing.lane import USUAL_KV, Ask, Lane, Lease
+from headrace.routing.ledger import Ledger
 from headrace.routing.queue import Pool, Settings
 from headrace.routing.terms import CACHED
 from headrace.telemetry.records import Weighed
@@ -62,6 +64,8 @@ class Place:
             usage = None
         if usage is not None and lease.ask.size:
             self._pool.density.learn(lease.ask.size, usage.prompt)
+        if lease.tag and lease.lane.ledger is not None:
+            lease.lane.ledger.end(lease.tag, usage.prompt if usage is not None else 0, now())
         granted = self._pool.pool.end(lease, now(), usage)
         if granted:
             self._placement.wake(granted)
@@ -107,17 +111,20 @@ class Placement:
         self.groups = fleet.groups
         self._view = view
         self.index = Index(config.index_bytes)
+        self._tags = f"hr-{os.urandom(6).hex()}-"  # of this gateway, at engines with KV events
         settings = Settings(
             config.policy, config.order, config.kappa, config.slowdown, config.sticky_ms,
             config.seed,
         )  # fmt: skip
         self.models = {model: Seats(Pool(self.index, settings)) for model in fleet.groups}
         self.decisions: deque[Decided] = deque(maxlen=config.decisions)
+        self.ledgers: dict[Replica, Ledger] = {}  # of those that publish KV events
         self._lanes: dict[Replica, Lane] = {}
         self._replicas: dict[Lane, Replica] = {}
         self._generations = 0
         self._timer: asyncio.TimerHandle | None = None
         self._synced_at = 0.0
+        self._exact: set[Replica] = set()  # whose lanes were told that their ledgers are exact
         fleet.watch(self._moved)
 
     @property
@@ -142,6 +149,8 @@ class Placement:
         lane = lease.lane
         if lane is None:
             raise LookupError("This lease has ended.")
+        if lane.ledger is not None:
+            lease.tag = lane.ledger.expect(lease.ask)
         return self._replicas[lane], Place(self, self.models[model], lease)
 
     def bind(self, ask: Ask, model: str, holder: Replica) -> Lease:
@@ -214,6 +223,11 @@ class Placement:
         self._synced_at = moment
         for replica, lane in self._lanes.items():
             self._tell(replica, lane)
+        for replica, ledger in self.ledgers.items():
+            ledger.settle(moment)
+            if ledger.exact is not (replica in self._exact):
+                self._exact ^= {replica}
+                self._resize(replica, self._lanes[replica])
         if len(self._replicas) > len(self._lanes):
             for lane in [each for each in self._replicas if each.closed and not each.inflight]:
                 del self._replicas[lane]
@@ -224,6 +238,8 @@ class Placement:
         view = self._view(replica)
         if view is None or not view.blocks or not view.block_size:
             return
+        if replica in self.ledgers:
+            self.ledgers[replica].capacity = view.blocks
         kv_tokens = float(view.blocks * view.block_size)
         if kv_tokens != lane.kv_tokens:
             lane.kv_tokens = kv_tokens
@@ -245,11 +261,15 @@ class Placement:
         if joins is not stays:
             if lane is not None and not joins:  # who knows whether its engine was started anew
                 self.index.clear(lane.slot)
+                if replica in self.ledgers:
+                    self.ledgers[replica].lose()
             self._seat(replica)
         if step.after is State.GONE and lane is not None:
             lane.closed = True
             self.index.close(lane.slot)
             del self._lanes[replica]
+            self.ledgers.pop(replica, None)
+            self._exact.discard(replica)
             # Its last leases may just have been granted: sync forgets it when they have ended.
 
     def _open(self, replica: Replica) -> Lane:
@@ -257,6 +277,8 @@ class Placement:
         lane = Lane(replica.name, slot, gate=self._config.gate_tokens)
         self._generations += 1
         lane.generation = self._generations
+        if replica.backend.kv_events:
+            lane.ledger = self.ledgers[replica] = Ledger(self.index, slot, self._tags)
         self._lanes[replica] = lane
         self._replicas[lane] = replica
         return lane

@@ -133,6 +133,18 @@ class Index:
             del stamps[block]
         self._unhold(slot, gone)
 
+    def evict(self, slot: int, blocks: Sequence[int]) -> None:
+        """The replica has told that it holds these no more."""
+        shelf = self._shelves.get(slot)
+        if shelf is not None:
+            self._unhold(slot, [block for block in blocks if shelf.stamps.pop(block, 0)])
+
+    def mend(self, slot: int, blocks: list[int]) -> None:
+        """The replica has told that it holds these; they keep their age where that is known."""
+        shelf = self._shelves.get(slot)
+        if shelf is not None and any(block not in shelf.stamps for block in blocks):
+            self.hold(slot, blocks)
+
     # --- below -----------------------------------------------------------------------------
 
     def _trim(self, slot: int, shelf: "_Shelf") -> None:

@@ -80,7 +80,7 @@ class Lease:
 
     __slots__ = (
         "ask", "decision", "depth", "first_at", "lane", "marks", "new", "pool", "predicted",
-        "stamp", "taken_at",
+        "stamp", "tag", "taken_at",
     )  # fmt: skip
 
     def __init__(self, lane: "Lane", ask: Ask, predicted: Taken, now: float) -> None:
@@ -91,10 +91,21 @@ class Lease:
         self.marks: list[int] = []
         self.depth = 0  # blocks that were believed to be cached
         self.stamp = 0  # of its blocks in the index
+        self.tag = ""  # by which the engine's events name it
         self.taken_at = now
         self.first_at = 0.0
         self.decision: Decision | None = None
         self.pool: Granter | None = None
+
+
+class Book(Protocol):
+    """Who knows exactly what the replica holds; ``exact`` while it does."""
+
+    exact: bool
+
+    def expect(self, ask: Ask) -> str: ...
+
+    def end(self, tag: str, tokens: int, now: float) -> None: ...
 
 
 class Granter(Protocol):
@@ -115,8 +126,8 @@ class Lane:
     __slots__ = (
         "_anchor", "_count", "_stretch", "active", "capacity", "closed", "decode_tokens",
         "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens", "kv_used",
-        "learns", "name", "penalty", "pending", "pending_ms", "pools", "quiet", "rates", "reports",
-        "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
+        "learns", "ledger", "name", "penalty", "pending", "pending_ms", "pools", "quiet", "rates",
+        "reports", "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +151,7 @@ class Lane:
         self.kv_tokens = kv_tokens
         self.shrink = 1.0  # of that, what reported cached tokens bear out
         self.sized = (1.0, 0.0, 0.0)  # shrink, tokens, grain: when the index was last told
+        self.ledger: Book | None = None  # of an engine that publishes KV events
         self.reports = False  # it has told cached tokens at least once
         self.closed = False
         self.drag = 0.0  # 1 / weight - 1 of a replica in slow start, 0 of any other

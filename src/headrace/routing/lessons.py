@@ -63,7 +63,8 @@ class Lessons:
 
     def resize(self, lane: Lane, grain: float) -> None:
         """Let the index hold what fits into the lane's cache; ``grain`` is tokens per block."""
-        tokens = (lane.kv_tokens or USUAL_KV) * lane.shrink
+        exact = lane.ledger is not None and lane.ledger.exact  # it says itself what goes
+        tokens = (lane.kv_tokens or USUAL_KV) * (LARGEST if exact else lane.shrink)
         self._index.resize(lane.slot, max(1, int(tokens / grain)))
         lane.sized = lane.shrink, lane.kv_tokens, grain
 

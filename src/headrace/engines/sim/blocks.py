@@ -17,8 +17,13 @@ UNNAMED = 0
 class Watcher(Protocol):
     """Whoever wants to know which named blocks the cache holds."""
 
-    def stored(self, parent: int | None, names: list[int], tokens: list[int]) -> None:
-        """Blocks one after the other, behind the block ``parent``, and the tokens in them."""
+    def stored(
+        self, parent: int | None, names: list[int], tokens: list[int], session: str | None
+    ) -> None:
+        """
+        Blocks one after the other, behind the block ``parent``, the tokens in them, and the
+        client's name for what brought them.
+        """
 
     def removed(self, name: int) -> None:
         """A block was taken for something else."""

@@ -28,6 +28,7 @@ class BlockStored(msgspec.Struct, omit_defaults=True, tag=True, frozen=True):
     lora_id: int | None
     medium: str | None
     lora_name: str | None
+    session_id: str | None = None
 
 
 class BlockRemoved(msgspec.Struct, omit_defaults=True, tag=True, frozen=True):
@@ -71,8 +72,10 @@ class Events:
         self._pending: list[Event] = []
         self._encoder = msgspec.msgpack.Encoder()
 
-    def stored(self, parent: int | None, names: list[int], tokens: list[int]) -> None:
-        event = BlockStored(names, parent, tokens, self._block_size, None, MEDIUM, None)
+    def stored(
+        self, parent: int | None, names: list[int], tokens: list[int], session: str | None = None
+    ) -> None:
+        event = BlockStored(names, parent, tokens, self._block_size, None, MEDIUM, None, session)
         self._add(event)
 
     def removed(self, name: int) -> None:

@@ -161,6 +161,7 @@ class Replica:
             )
             serving = Serving(self.engine, self.faults, reply, turn, speaker(turn), fault)
             sequence = self._sequence(wish, found)
+            sequence.session = request.headers.get("x-session-id")
             serving.start(Job(sequence, serving.on_token, found.limit, found.reason))
 
         return endpoint

@@ -44,6 +44,7 @@ class Sequence:
     answer_tokens: int
     name_of: Callable[[int], int]
     tokens_of: Callable[[int], list[int]] | None = None
+    session: str | None = None  # the client's name for it, which events bear
     computed: int = 0
     produced: int = 0
     cached: int = 0  # found in the prefix cache when it was first scheduled
@@ -226,7 +227,8 @@ class Scheduler:
         for run in runs:
             parent = sequence.name_of(run[0] - 1) if run[0] else None
             names = [sequence.name_of(index) for index in run]
-            watcher.stored(parent, names, [token for index in run for token in tokens_of(index)])
+            tokens = [token for index in run for token in tokens_of(index)]
+            watcher.stored(parent, names, tokens, sequence.session)
 
     def _free(self, sequence: Sequence) -> None:
         self.blocks.give(sequence.blocks)
