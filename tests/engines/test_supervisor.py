@@ -51,7 +51,7 @@ http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 # A parent that starts such a child, tells its process, and waits to be killed.
 PARENT = """
 import asyncio, sys
-from headrace.engines.child import Launch
+from headrace.engines.child import Launch, last_line
 from headrace.engines.supervisor import Supervisor
 
 async def main():
@@ -344,3 +344,10 @@ def test_the_last_line_is_the_last_that_says_something() -> None:
     """Blank lines at the end of a log hide nothing."""
     assert last_line(("first", " why it ended ", "", "  ")) == "why it ended"
     assert last_line(()) == ""
+
+
+def test_last_words_in_a_box() -> None:
+    """What a program said last is a sentence, not the frame that it drew around it."""
+    log = ("Usage: engine", "╭─ Error ─────╮", "│ No such option: --x │", "╰─────╯", "  ")
+
+    assert "No such option: --x" == last_line(log)

@@ -20,11 +20,12 @@ PROBE_S = 5.0  # one health check; an engine that is loading may answer late
 TAIL_BYTES = 16 * 1024
 TAIL_LINES = 20
 LINE_BYTES = 8 * 1024  # a longer line is passed on in parts
+FRAME = " \t\r\n─│╭╮╰╯"  # that many programs draw around their last words
 
 
 def last_line(log: Sequence[str]) -> str:
     """What a program said last; usually why it ended."""
-    return next((line.strip() for line in reversed(log) if line.strip()), "")
+    return next((text for line in reversed(log) if (text := line.strip(FRAME))), "")
 
 
 @dataclass(frozen=True, slots=True)
