@@ -51,7 +51,7 @@ http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 # A parent that starts such a child, tells its process, and waits to be killed.
 PARENT = """
 import asyncio, sys
-from headrace.engines.child import Launch, last_line
+from headrace.engines.child import Launch
 from headrace.engines.supervisor import Supervisor
 
 async def main():
