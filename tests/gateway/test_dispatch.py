@@ -115,3 +115,15 @@ async def test_no_fleet_and_no_time(rig: Rig) -> None:
     error = openai_error(await rig.post(ask()), 503, "no_replica")
 
     assert "`m`" in error["message"]
+
+
+async def test_what_is_taken_back_costs_no_retry(rig: Rig) -> None:
+    """All that waits at a stuck replica goes elsewhere, more than the retry budget would allow."""
+    stuck = await rig.engine(answers.hangs)
+    gateway = await rig.gateway(retries={"budget": 0, "budget_min": 0})
+    waiting = [asyncio.create_task(rig.post(ask())) for _ in range(30)]
+    await eventually(lambda: len(stuck.exchanges) == 30)
+    gateway.fleet.add(rig.backend(await rig.engine()))
+    gateway.fleet.replicas[f"127.0.0.1:{stuck.port}"].pool.give_up("it is stuck")
+
+    assert [200] * 30 == [(await answer).status for answer in waiting]

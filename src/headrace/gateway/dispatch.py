@@ -20,7 +20,7 @@ from headrace.gateway.scan import rename_model
 from headrace.gateway.waiting import Waiting
 from headrace.routing.lane import Ask, Lease
 from headrace.routing.router import Stickiness
-from headrace.upstream.connection import Broken, ConnectTimeout, Reply
+from headrace.upstream.connection import Broken, ConnectTimeout, Reply, TakenBack
 
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
 # clients often allow far more than models write, so the allowance itself would mislead.
@@ -97,7 +97,8 @@ class Dispatcher:
                 reply = await replica.pool.send(*_request(exchange, replica, body))
             except Broken as broken:
                 exchange.blame(broken.reason)
-                if not self._may_retry(exchange, tried):
+                taken_back = isinstance(broken, TakenBack)
+                if not self._may_retry(exchange, tried, free=taken_back):
                     raise _failed(broken) from None
                 exchange.let_go()
                 continue
@@ -163,14 +164,15 @@ class Dispatcher:
             return None
         return group.replicas[group.names.index(holder.replica)]
 
-    def _may_retry(self, exchange: Exchange, tried: list[str]) -> bool:
+    def _may_retry(self, exchange: Exchange, tried: list[str], *, free: bool = False) -> bool:
         """
         Whether another replica may be tried: the replica that holds a stored response has no other.
+        What we took back ourselves is ``free``: it was no try, and happens once for each replica.
         """
         if exchange.facts.sticky and self._sticky.recall(exchange.facts.sticky):
             return False
         others = set(self._groups[exchange.served].names) - set(tried)
-        return len(tried) < self._attempts and bool(others) and self._budget.withdraw()
+        return len(tried) < self._attempts and bool(others) and (free or self._budget.withdraw())
 
 
 def _failed(broken: Broken) -> ApiError:
