@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from headrace.config.schema import Config
+from headrace.conformance.fake import Exchange
 from headrace.engines.sim.replica import Replica as Simulated
 from headrace.engines.sim.server import Server
 from headrace.errors import StartError
 from headrace.gateway.app import Gateway
 from headrace.routing.blocks import chain, hash_of, join
 from headrace.routing.ledger import Ledger
+from tests.edge.rig import Rig
+from tests.edge.rig import ask as ask_body
 from tests.engines.sim.rig import ask, simulator
-from tests.gateway.conftest import pytest_asyncio_loop_factories
-
-__all__ = ["pytest_asyncio_loop_factories"]
 
 WAIT_S = 10.0
 KV_TOKENS = 4096
@@ -224,6 +224,28 @@ async def test_nothing_is_left_of_those_that_have_gone() -> None:
         left = [*gateway.feeds.seen()], gateway.placement.ledgers, len(gateway.placement.index)
 
     assert ([], {}, 0) == left
+
+
+def tags_of(exchange: Exchange) -> list[str]:
+    return [value for name, value in exchange.headers if name == "x-session-id"]
+
+
+async def test_only_engines_with_events_get_a_tag(rig: Rig) -> None:
+    """Without events nothing is added; with them each request has a tag of its own."""
+    engines = [await rig.engine(), await rig.engine()]
+    await rig.gateway()
+    long = ask_body(messages=[{"role": "user", "content": prompt("alpha")}])
+    await rig.post(long)
+    silent = {"kv_events": "tcp://127.0.0.1:9"}  # nobody publishes there
+    backends = [{"url": engine.url, "serves": ["m"], **silent} for engine in engines]
+    await rig.gateway(backends=backends)
+    await rig.post(long)
+    await rig.post(long)
+    exchanges = [each for engine in engines for each in engine.exchanges if each.method == "POST"]
+    tags = [tags_of(exchange) for exchange in exchanges]
+
+    assert [0, 1, 1] == sorted(map(len, tags))
+    assert 2 == len({tag for each in tags for tag in each})
 
 
 async def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

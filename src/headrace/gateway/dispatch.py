@@ -206,7 +206,7 @@ def _request(exchange: Exchange, replica: Replica, body: bytes) -> tuple[bytes, 
     head = b"%b %b HTTP/1.1\r\n%b%b%bcontent-length: %d\r\n\r\n" % (
         request.method.encode("ascii"),
         request.target,
-        # vLLM puts the first such header into the KV events of this prompt's blocks
+        # vLLM puts this into the KV events of the prompt's blocks
         replica.head + b"x-session-id: %b\r\n" % tag.encode() if tag else replica.head,
         forwarded(request.headers),
         exchange.id_line,
