@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 
+from headrace.engines.sim.presets import PRESETS
 from headrace.simulate.oracle import Oracle
 from headrace.simulate.ours import Ours, named, names
 from headrace.simulate.report import Figures, measure
@@ -58,9 +59,9 @@ def test_names_are_checked(name: str) -> None:
 
 @cache
 def busy(name: str) -> Figures:
-    """Agents before a fleet at its limit: whoever finds less in the caches is over it."""
+    """Agents before a fleet near its limit: whoever finds less in the caches is over it."""
     policy = Oracle() if name == "oracle" else RIVALS[name]() if name in RIVALS else named(name)
-    return measure(World(GENERATORS["agents"](17.5, 1200, 1), FOUR, policy, 1).run())
+    return measure(World(GENERATORS["agents"](15, 1200, 1), FOUR, policy, 1).run())
 
 
 @pytest.mark.parametrize("name", ["lowest_cost", "lowest_cost:fast", "lowest_cost:fair"])
@@ -74,3 +75,30 @@ def test_first_tokens_come_sooner(rival: str) -> None:
     """Before a busy fleet the mean and the median wait is shorter than with these."""
     for figure in ("ttft_mean_ms", "ttft_p50_ms"):
         assert (busy("lowest_cost")[figure] or 0) < (busy(rival)[figure] or 0)
+
+
+def test_knowing_all_is_not_much_better() -> None:
+    """The median wait is within 15 % of the oracle's."""
+    oracle, ours = busy("oracle")["ttft_p50_ms"] or 0, busy("lowest_cost")["ttft_p50_ms"] or 0
+
+    assert ours < 1.15 * oracle
+
+
+def test_equal_replicas_are_learned_as_equal() -> None:
+    """Their rates stay one, and near the truth, whatever chance gave each of them to do."""
+    policy = Ours()
+    World(GENERATORS["agents"](15, 1200, 1), FOUR, policy, 1).run()
+    rates = {lane.rates for lane in policy._lanes.values()}
+
+    assert 1 == len(rates)
+    assert 1.0 == pytest.approx(rates.pop().b / H100.cost.per_token, rel=0.25)
+
+
+def test_unequal_replicas_are_learned_apart() -> None:
+    """From the same start values it finds that some replicas are slower than others."""
+    policy = Ours()
+    fleet = Fleet((H100, H100, PRESETS["l40s-8b"], PRESETS["l40s-8b"]))
+    World(families(400, 40, 0.15, 8000), fleet, policy, 1).run()
+    fast, _, slow, _ = (lane.rates.b for lane in policy._lanes.values())
+
+    assert slow > 1.8 * fast
