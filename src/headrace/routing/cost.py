@@ -96,7 +96,7 @@ class Fit:
         if usual < max(around, start.w) / 2 or took_ms <= 0:
             return  # it says more of the iterations than of the prefill
         usual = max(usual, start.w) + around
-        seen = min(max(log(took_ms / usual), LOWEST), HIGHEST)
+        seen = min(max(log(max(took_ms, 1e-6) / usual), LOWEST), HIGHEST)
         self.samples += 1
         if self.samples <= EARLY:
             self._first.append(seen)
