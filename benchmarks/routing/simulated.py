@@ -154,7 +154,7 @@ class Book:
                 for run, figures in found.items()
             ],
         }
-        text = json.dumps({"simulated": True, "cells": self._cells}, indent=1)
+        text = json.dumps({"simulated": True, "cells": self._cells}, separators=(",", ":"))
         self._path.parent.mkdir(exist_ok=True)
         self._path.write_text(text + "\n", encoding="utf-8")
 
