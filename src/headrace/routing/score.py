@@ -48,7 +48,7 @@ def score(
         output = ask.max_tokens
     weight = lam * output
     last: Rates | None = None
-    a = b = att = uncached = alone = each = read = 0.0
+    a = b = att = usual = pace = uncached = alone = each = read = 0.0
     found: list[Terms] = []
     for lane in lanes:
         if lane.quiet:
@@ -57,6 +57,10 @@ def score(
             last = lane.rates
             w, a, b, att, ds, kv = last
             uncached = last.prefill_ms(tokens, 0.0)
+            # A prompt is as much in the way on a slow replica as on a fast one: both kinds are full
+            # of their own. Otherwise everybody waits for the fast ones while the others idle.
+            usual = usual or uncached
+            pace = kappa * (usual / uncached)
             alone, each, read = weight * w, weight * (2 * ds + kv * tokens), weight * kv
         cached, prefill = 0.0, uncached
         if lane.slot in depths:
@@ -72,7 +76,7 @@ def score(
             kv_wait = _kv_wait(ask, lane, output, residence_ms)
         warm_up = lane.drag * (wait + prefill) if lane.drag else 0.0
         sticky = sticky_ms if home is not None and lane is not home else 0.0
-        externality = kappa * prefill
+        externality = pace * prefill
         cost = wait + kv_wait + prefill + externality + slowdown + warm_up + sticky
         found.append((
             cost, wait, kv_wait, prefill, externality, slowdown, warm_up, sticky, cached,
