@@ -73,7 +73,7 @@ TRACES ?= ../shared/traces
 bench-routing: ## Two peers' real routers and ours over simulated engines (40 minutes, quiet machine); TRACES=folder
 	$(UV) python -m benchmarks.routing --traces $(TRACES)
 
-bench-routing-simulated: ## Our core and others' policies in the simulation (15 minutes); TRACES=folder
+bench-routing-simulated: ## Our core and others' policies in the simulation (2 minutes, quiet machine); TRACES=folder
 	$(UV) python -m benchmarks.routing.simulated --traces $(TRACES)
 
 bench-routing-quick: ## The harness works: two routers, made-up load, half a minute
