@@ -16,7 +16,9 @@ from headrace.conformance.fake import Exchange, FakeEngine
 from headrace.conformance.stage import Stage
 from headrace.conformance.verdict import Case, Result, Verdict
 from headrace.conformance.wiring import WIRINGS, Front, Names
+from headrace.gateway import clocks
 from headrace.gateway.app import Gateway
+from headrace.routing.lane import Ask, Taken
 from tests.conformance.spoiler import Spoil, Spoiler, swap
 
 STREAM = b'"stream": true'
@@ -187,8 +189,9 @@ async def test_leaking_leases_fail(tried: Try) -> None:
     gateways: list[Gateway] = []
 
     def leak() -> None:
-        replicas = gateways[0].fleet.replicas
-        replicas[f"127.0.0.1:{tried.stage.engines[0].port}"].lease(5000)
+        for seats in gateways[0].placement.models.values():
+            for lane in seats.pool.lanes[:1]:
+                lane.take(Ask(5000, [], 1.0), Taken(0.0, 500.0, 0.0), clocks.now())
 
     gateways.append(await tried.start(Spoil(left=leak)))
 

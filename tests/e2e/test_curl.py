@@ -193,7 +193,7 @@ class TestRefusals:
         [
             (("-H", "Expect: 100-continue"), (0, 0)),
             (("-H", "Expect:"), (0, 40_000_000)),
-            (("-H", "Transfer-Encoding: chunked"), (0, 40_000_000)),
+            (("-H", "Transfer-Encoding: chunked"), (0, 40_100_000)),  # with the chunks' sizes
             (("--http1.0",), (0, 40_000_000)),
         ],
         ids=["asks first", "sends at once", "chunked", "http 1.0"],

@@ -63,6 +63,10 @@ class Served:
         )
 
     def ready(self) -> Any:
+        wait_until(lambda: "on_demand" in self._ready(), "the engines are known")
+        return self._ready()
+
+    def _ready(self) -> Any:
         answer = httpx2.get(f"{self.url}/ready", trust_env=False)
         assert 200 == answer.status_code
         return answer.json()
@@ -171,7 +175,7 @@ class TestZero:
         table = served.ready()
         second = served.say("sleeps")
         [woken] = served.until("engine_woken", engine="sleeps")
-        steps = served.events("replica_state", replica="sleeps")
+        steps = served.until("replica_state", 6, replica="sleeps")
 
         assert first == second
         assert (0, True) == (table["replicas"]["sleeps"], "sleeps" in table["on_demand"])

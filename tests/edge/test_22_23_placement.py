@@ -181,7 +181,7 @@ async def test_case_23_alike_requests_spread_one_by_one(rig: Rig, kind: str) -> 
     ("policy", "used"), [("lowest_cost", 1), ("prefix", 1), ("least_tokens", 4)]
 )
 async def test_case_23_a_shared_prefix_is_no_lookalike(rig: Rig, policy: str, used: int) -> None:
-    """What truly begins alike goes to the replica that has it cached, unless the policy is blind."""
+    """What truly begins alike goes to where it is cached, unless the policy is blind."""
     engines = [await rig.engine() for _ in range(4)]
     await rig.gateway(routing={"policy": policy})
     async with rig.client() as client:

@@ -120,3 +120,15 @@ def test_nothing_drives_it_out_of_bounds(samples: list[tuple[float, int, float]]
 
     assert LOWEST <= fit.level <= HIGHEST
     assert min(fit.rates) > 0
+
+
+def test_who_is_not_known_counts_among_the_fastest() -> None:
+    """A replica that nobody has tried yet is not taken for slower than those that were."""
+    quick, slow, new = Fit(), Fit(), Fit()
+    teach(quick, 0.1)
+    teach(slow, 3.0)
+
+    share([quick, slow, new])
+
+    assert quick.rates == new.rates
+    assert new.rates.b < slow.rates.b

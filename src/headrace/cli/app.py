@@ -45,7 +45,7 @@ COMMANDS = {
         ("headrace chat", "headrace chat --url http://gateway:8000 --model qwen3-8b"),
     ),
     "classify": Entry(
-        "Tell which class texts have, and why.",
+        "Tell which class texts have, how sure that is, and why.",
         ('headrace classify "Prove that 2 + 2 = 4."', "headrace classify --file texts.txt --json"),
     ),
     "conformance": Entry(
@@ -73,7 +73,10 @@ COMMANDS = {
     ),
     "route": Entry(
         "Tell which rule a request would match and where it would go, without sending it.",
-        ("headrace route test --model gpt-4o --text hello", "headrace route explain --file r.json"),
+        (
+            "headrace route test --model gpt-4o --text hello",
+            "headrace route explain --file request.json",
+        ),
     ),
     "experiment": Entry(
         "Show the experiments of a running gateway, and give an arm another share.",

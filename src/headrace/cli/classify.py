@@ -44,7 +44,7 @@ def classify(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """
-    Tell which class texts have, how sure that is, and which examples and features say so.
+    Tell which class texts have, how sure that is, and why.
 
     It learns from the examples of the configuration as the gateway does; no gateway has to run.
     """

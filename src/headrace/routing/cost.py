@@ -106,16 +106,23 @@ class Fit:
 
 
 def share(fits: Sequence[Fit]) -> None:
-    """Give replicas that are about as fast as each other the same rates: those of their mean."""
+    """
+    Give replicas that are about as fast as each other the same rates: those of their mean. Those of
+    which nothing is known are never taken for slower than the fastest: nobody would try them.
+    """
     known = sorted((fit for fit in fits if fit.samples), key=lambda fit: fit.level)
+    if not known:
+        return
+    new = [fit for fit in fits if not fit.samples] if known[0].level < 0 else []
     while known:
         kind = [fit for fit in known if fit.level <= known[0].level + KIND]
         weights = [min(fit.samples, EARLY) for fit in kind]
         total = sum(fit.level * weight for fit, weight in zip(kind, weights, strict=True))
         factor = exp(total / sum(weights))
+        alike, new = [*kind, *new], []
         made = {
-            start: Rates(*[factor * rate for rate in start]) for start in {f.start for f in kind}
+            start: Rates(*[factor * rate for rate in start]) for start in {f.start for f in alike}
         }
-        for fit in kind:
+        for fit in alike:
             fit.rates = made[fit.start]  # the same object, which spares the score some work
         known = known[len(kind) :]

@@ -1,5 +1,6 @@
 """Cases 22 and 23: requests that belong to one replica, and requests that only look alike."""
 
+import asyncio
 from typing import Any
 
 from headrace.conformance import answers, shapes
@@ -43,7 +44,10 @@ def _stored(stage: Stage) -> Any:
 
 
 async def lookalikes(stage: Stage) -> None:
-    """Requests that differ in tools, or in token ids, are not taken for the same prefix."""
+    """
+    Requests that differ in tools, or in token ids, are not taken for the same prefix. They are sent
+    at the same time: one by one an idle replica may rightly get all of them.
+    """
     play = stage.play()
     salted = stage.ask(play, cache_salt="salt-1", tools=[_tool(0)])
     await stage.post(salted)
@@ -53,21 +57,23 @@ async def lookalikes(stage: Stage) -> None:
     if not stage.spread:
         raise NotApplicable("requests reach one replica only")
     plays = [stage.play() for _ in range(ALIKE)]
-    for number, play in enumerate(plays):
-        words = {"role": "system", "content": SHARED}
-        body = stage.ask(play, tools=[_tool(number)])
-        await stage.post(body | {"messages": [words, *body["messages"]]}, CHAT)
+    words = {"role": "system", "content": SHARED}
+    bodies = [stage.ask(play, tools=[_tool(number)]) for number, play in enumerate(plays)]
+    bodies = [body | {"messages": [words, *body["messages"]]} for body in bodies]
+    await asyncio.gather(*(stage.post(body, CHAT) for body in bodies))
     _spread(stage, f"{ALIKE} prompts that differ in their tools only", plays)
     await _token_ids(stage)
 
 
 async def _token_ids(stage: Stage) -> None:
     plays = [stage.play() for _ in range(ALIKE)]
-    for number, play in enumerate(plays):
-        ids = [1000 + 37 * number + step for step in range(64)]
-        body = stage.ask(play, COMPLETIONS, prompt=ids, user=play.token)
-        if (await stage.post(body, COMPLETIONS)).status != 200:
-            return  # it does not take token ids, or drops the user's name by which we find them
+    bodies = [
+        stage.ask(play, COMPLETIONS, prompt=[*range(first, first + 64)], user=play.token)
+        for play, first in zip(plays, range(1000, 2000, 37), strict=False)
+    ]
+    seen = await asyncio.gather(*(stage.post(body, COMPLETIONS) for body in bodies))
+    if any(answer.status != 200 for answer in seen):
+        return  # it does not take token ids, or drops the user's name by which we find them
     if any(play.replicas for play in plays):
         _spread(stage, f"{ALIKE} different prompts of token ids", plays)
 
