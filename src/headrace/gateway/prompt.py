@@ -10,7 +10,7 @@ import msgspec
 from headrace.config.routing import Routing
 from headrace.gateway import scan
 from headrace.gateway.exchange import Exchange
-from headrace.routing.blocks import BLOCK, Density, chain, digest, hash_of, join
+from headrace.routing.blocks import BLOCK, Density, chain, hash_of, join
 from headrace.routing.lane import Ask
 
 # Ties are broken by this many blocks of a prompt: those who share so much belong together.
@@ -46,15 +46,14 @@ class Prompts:
             return self.short(exchange)
         text = join(prompt.parts, media=exchange.media > 0)
         per_token = density.bytes_per_token
-        seed = hash_of(exchange.served + _word(prompt.cache_salt))
-        blocks = chain(text, seed)
+        blocks = chain(text, hash_of(exchange.served + _word(prompt.cache_salt)))
         ask = Ask(
             max(1.0, len(text) / per_token + exchange.media * scan.TOKENS_PER_MEDIUM),
             blocks,
             BLOCK / per_token,
             max_tokens=facts.max_tokens,
             loud=facts.stream,
-            number=blocks[min(FAMILY, len(blocks)) - 1] if blocks else digest(text, seed),
+            number=blocks[min(FAMILY, len(blocks)) - 1] if blocks else 0,
         )
         ask.size = 0 if exchange.media else len(text)
         ask.session = self._session(exchange, prompt)

@@ -29,11 +29,6 @@ def hash_of(text: str, seed: int = 0) -> int:
     return xxh3_64_intdigest(text.encode(), seed)
 
 
-def digest(text: bytes, seed: int) -> int:
-    """A 64-bit number for a prompt that is too short for a block."""
-    return xxh3_64_intdigest(text, seed)
-
-
 def join(parts: Iterable[bytes | memoryview], *, media: bool = False) -> bytes:
     """
     The bytes of a prompt from its parts, which are raw JSON values in a fixed order; with
@@ -49,10 +44,10 @@ def join(parts: Iterable[bytes | memoryview], *, media: bool = False) -> bytes:
 
 def chain(text: bytes, seed: int, size: int = BLOCK) -> list[int]:
     """The hashes of the full blocks of ``size`` bytes; the seed says whose cache it is."""
-    hashed = xxh3_64_intdigest
+    digest = xxh3_64_intdigest
     found = []
     for start in range(0, len(text) - size + 1, size):
-        seed = hashed(text[start : start + size], seed) >> 4  # 60 bits: an int of 32 B, not 48
+        seed = digest(text[start : start + size], seed) >> 4  # 60 bits: an int of 32 B, not 48
         found.append(seed)
     return found
 
