@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.routing.cost import SHIPPED
 from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED
 from headrace.routing.lane import Ask, Lease
 from headrace.routing.queue import LOOK, MODES, PATIENCE_S
@@ -146,6 +147,17 @@ class TestLateBinding:
 
         assert name(owner) != name(lease)
         assert 1 == stage.pool.waiting
+
+    def test_a_slow_replica_takes_what_would_wait_behind_others(self) -> None:
+        """The first wait for the fast GPU; who would wait behind them goes to the slow one."""
+        stage = Stage(2, gate=6000)
+        _, slow = stage.lanes
+        slow.rates = SHIPPED["l40s"]
+        stage.send(6000)
+        granted = [stage.offer(4000) for _ in range(LOOK)]
+
+        assert [] == granted[0]
+        assert {"r1"} == {name(lease) for leases in granted for lease in leases}
 
     def test_no_further_than_it_looks(self) -> None:
         """Only the first few of a queue are tried when there is room."""

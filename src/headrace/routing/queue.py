@@ -69,8 +69,7 @@ class Pool:
     The queue of one model and the lanes that serve it.
 
     ``offer``, ``pump``, ``first_token`` and ``end`` return the leases that are granted by them, in
-    order; each lease has its ``ask`` and its ``decision``. A request is in the queue until it is
-    granted or withdrawn, and at a lane until ``end``.
+    order. A request is in the queue until it is granted or withdrawn, and at a lane until ``end``.
     """
 
     def __init__(self, index: Index, settings: Settings = USUAL) -> None:
@@ -251,11 +250,8 @@ class Pool:
         if not open_:
             return None
         chosen = pick(terms, self._seeds_of(lanes), ask.number, open_)
-        if wait and len(open_) < len(lanes):
-            soonest = min([each[COST] - each[SLOWDOWN] for each in terms])  # noqa: C419 - faster
-            among_open = min([terms[i][COST] - terms[i][SLOWDOWN] for i in open_])  # noqa: C419
-            if soonest + TIE_MS < among_open:
-                return None
+        if wait and len(open_) < len(lanes) and self._waits(ask, lanes, terms, open_):
+            return None
         decision = Decision(
             self.settings.policy,
             RESERVED if ask in self._reserved else LOWEST,
@@ -269,6 +265,23 @@ class Pool:
             (now - ask.arrived_at) * 1000,
         )
         return self._take(ask, lanes[chosen], depths, decision, now)
+
+    def _waits(
+        self, ask: Ask, lanes: Sequence[Lane], terms: Sequence[Terms], open_: Sequence[int]
+    ) -> bool:
+        """Whether a full lane is the sooner one; for a faster kind of GPU others wait already."""
+        costs = [each[COST] - each[SLOWDOWN] for each in terms]
+        soonest, among_open = min(costs), min([costs[index] for index in open_])  # noqa: C419
+        if soonest + TIE_MS >= among_open:
+            return False
+        first, other = lanes[costs.index(soonest)], lanes[costs.index(among_open)]
+        if first.rates is not other.rates:
+            better = sum(cost < among_open for cost in costs)
+            for _, _, waiting in self.queue:
+                if waiting is ask:
+                    break
+                soonest += waiting.shortest_ms / better
+        return soonest + TIE_MS < among_open
 
     def takes(self, lane: Lane, ask: Ask) -> bool:
         """Whether the lane has room, and not for somebody else."""
