@@ -62,6 +62,12 @@ def _headrace(place: Place) -> list[str]:
     return [sys.executable, "-m", "headrace", "serve", "--config", config]
 
 
+def _headrace_rr(place: Place) -> list[str]:
+    text = servers.headrace(place.port, place.replicas, routing={"policy": "round_robin"})
+    config = place.write("headrace.yaml", text)
+    return [sys.executable, "-m", "headrace", "serve", "--config", config]
+
+
 def _nginx(place: Place) -> list[str]:
     text = servers.nginx(place.port, place.replicas, getpass.getuser())
     config = place.write("nginx.conf", text)
@@ -122,6 +128,13 @@ _SGLANG_ROUTER = ("sglang-router==0.3.2",)
 
 PEERS: tuple[Peer, ...] = (
     Peer(name="headrace", label="Headrace", kind="headrace", argv=_headrace, ready="/ready"),
+    Peer(
+        name="headrace-rr",
+        label="Headrace, round_robin",
+        kind="yardstick",
+        argv=_headrace_rr,
+        ready="/ready",
+    ),
     Peer(name="nginx", label="nginx", kind="proxy", argv=_nginx),
     Peer(name="haproxy", label="HAProxy", kind="proxy", argv=_haproxy),
     Peer(

@@ -121,11 +121,11 @@ def litellm(replicas: Sequence[str]) -> str:
     return json.dumps({"model_list": models, "router_settings": {"num_retries": 0}})
 
 
-def headrace(port: int, replicas: Sequence[str]) -> str:
-    """Everything as it ships; only the address, the model and the replicas are given."""
+def headrace(port: int, replicas: Sequence[str], **sections: object) -> str:
+    """Everything as it ships, but for the address, the model, the replicas and these sections."""
     backends = [
         {"name": f"r{n}", "url": f"http://{replica}", "serves": [MODEL]}
         for n, replica in enumerate(replicas)
     ]
     tree = {"server": {"host": "127.0.0.1", "port": port}, "models": [{"name": MODEL}]}
-    return json.dumps({**tree, "backends": backends})
+    return json.dumps({**tree, "backends": backends, **sections})

@@ -15,7 +15,7 @@ from .results import DIRECT, Results
 from .rig import Rig, Sample
 
 # The peers whose cost is followed as the fleet grows: ours, and the cheapest policy of a router.
-_GROWING = ("headrace", "vllm-router")
+_GROWING = ("headrace", "headrace-rr", "vllm-router")
 _BUSY = 0.85
 
 
