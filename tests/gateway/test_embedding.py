@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import StartError
-from headrace.gateway import embedding
 from headrace.gateway.embedding import Builtin, NotEmbedded, _vectors
-from headrace.upstream.connection import Broken
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +72,3 @@ def test_answers_are_put_in_order() -> None:
     answer = {"data": [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]}
 
     assert [[2.0], [1.0]] == _vectors(json.dumps(answer).encode(), 2, "http://e").tolist()
-
-
-async def test_too_large_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint cannot fill the memory: past the limit its answer is given up."""
-    monkeypatch.setattr(embedding, "MAX_BYTES", 10)
-    rest = embedding._Rest(b"12345")
-    rest.data(b"678901")
-
-    with pytest.raises(Broken, match="larger than 10 bytes"):
-        await rest.done

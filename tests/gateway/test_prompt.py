@@ -146,3 +146,14 @@ async def test_tokens_are_learned(rig: Rig) -> None:
     await rig.post(ask(messages=[SYSTEM, USER]))
 
     assert before != gateway.placement.models["m"].density.bytes_per_token
+
+
+@pytest.mark.parametrize(("policy", "looks"), [("round_robin", False), ("prefix", True)])
+async def test_only_who_needs_the_prompt_pays_for_it(rig: Rig, policy: str, looks: bool) -> None:
+    """A policy that does not look at prompts has none hashed and none remembered."""
+    for _ in range(2):
+        await rig.engine()
+    gateway = await rig.gateway(routing={"policy": policy})
+    assert 200 == (await rig.post(ask(messages=[SYSTEM, USER]), CHAT_PATH)).status
+
+    assert looks is (len(gateway.placement.index) > 0)

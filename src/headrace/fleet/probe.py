@@ -10,8 +10,9 @@ import asyncio
 import msgspec
 
 from headrace.fleet.registry import Replica
-from headrace.upstream.connection import Broken, ConnectTimeout, Reply
+from headrace.upstream.connection import Broken, ConnectTimeout
 from headrace.upstream.pool import Exhausted, Pool
+from headrace.upstream.whole import whole
 
 MAX_BYTES = 8 * 1024 * 1024  # of an answer; beyond it the connection is closed
 # Endpoints to warm a model with, until one takes it: a model that embeds completes nothing.
@@ -105,7 +106,7 @@ class Probe:
             async with asyncio.timeout(timeout_s):
                 reply = await self._pool.send(head, (body,))
                 try:
-                    return reply.status, await _whole(reply)
+                    return reply.status, await whole(reply, MAX_BYTES)
                 finally:
                     reply.connection.release()
         except TimeoutError:
@@ -116,35 +117,3 @@ class Probe:
             raise Failed(f"{what}: {broken.reason}", slow=slow) from None
         except Exhausted as ours:
             raise Failed(ours.message, unasked=True) from None
-
-
-async def _whole(reply: Reply) -> bytes:
-    if reply.complete:
-        return reply.body
-    rest = _Rest(reply.body)
-    reply.connection.attach(rest)
-    return await rest.done
-
-
-class _Rest:
-    """Collects the rest of an answer (``Sink``)."""
-
-    def __init__(self, first: bytes) -> None:
-        self._parts = [first]
-        self._size = len(first)
-        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def data(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > MAX_BYTES:
-            self.broken(f"its answer is larger than {MAX_BYTES} bytes")
-
-    def end(self, data: bytes) -> None:
-        self._parts.append(data)
-        if not self.done.done():
-            self.done.set_result(b"".join(self._parts))
-
-    def broken(self, reason: str) -> None:
-        if not self.done.done():
-            self.done.set_exception(Broken(reason))

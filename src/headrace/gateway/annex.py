@@ -16,8 +16,8 @@ from typing import Any
 from headrace.config.fleet import Admin
 from headrace.errors import StartError
 from headrace.gateway.app import Gateway
+from headrace.gateway.listener import listen
 
-BACKLOG = 64
 STOP_S = 1.0  # for calls that run when the gateway stops
 
 
@@ -88,7 +88,7 @@ def _no_signals() -> Iterator[None]:
 def _open(config: Admin) -> socket.socket:
     """The listening socket; a busy port that nobody asked for gives way to a free one."""
     try:
-        return _listen(config.host, config.port)
+        return listen(config.host, config.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             where = f"{config.host}:{config.port}"
@@ -98,20 +98,4 @@ def _open(config: Admin) -> socket.socket:
                 f"Port {config.port} on {config.host} is in use; stop that program, or choose"
                 " another port for the admin API (`admin.port`; 0 picks a free one)."
             ) from None
-    return _listen(config.host, 0)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return listen(config.host, 0)

@@ -9,7 +9,6 @@ import errno
 import itertools
 import os
 import re
-import socket
 import time
 from array import array
 from collections import deque
@@ -30,6 +29,7 @@ from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
+from headrace.gateway.listener import listen
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
@@ -46,7 +46,6 @@ from headrace.telemetry.records import Record
 from headrace.telemetry.steering import SteeringMetrics
 from headrace.telemetry.writer import Writer
 
-BACKLOG = 4096
 RECORDS = 1000
 NO_TIMES = array("d")
 # What clients on this machine use when the gateway listens on every address.
@@ -150,7 +149,7 @@ class Gateway:
         self._watchdog = Watchdog(loop, (self.clients, self._active), sweeps)
         host, port = self.config.server.host, self.config.server.port
         try:
-            listener = _listen(host, port)
+            listener = listen(host, port)
         except OSError as error:
             raise StartError(_why(error, host, port)) from None
         try:
@@ -336,22 +335,6 @@ class Gateway:
         if given is not None and _SAFE_ID.fullmatch(given):
             return given.decode("ascii")
         return f"{self._id_prefix}{next(self._ids):08x}"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _why(error: OSError, host: str, port: int) -> str:

@@ -19,6 +19,7 @@ from headrace.gateway.prompt import Prompts
 from headrace.gateway.scan import rename_model
 from headrace.gateway.waiting import Waiting
 from headrace.routing.lane import Ask, Lease
+from headrace.routing.policies import BLIND
 from headrace.routing.router import Stickiness
 from headrace.upstream.connection import Broken, ConnectTimeout, Reply, TakenBack
 
@@ -62,6 +63,7 @@ class Dispatcher:
         self._placement = placement
         self._groups = placement.groups
         self._prompts = Prompts(config.routing)
+        self._policy = config.routing.policy
         self._waiting = waiting
         self._attempts = retries.attempts
         self._statuses = retries.statuses
@@ -131,16 +133,16 @@ class Dispatcher:
                 return replica
 
     def _ask(self, exchange: Exchange, group: Group, body: bytes, tried: list[str]) -> Ask:
-        """The request as routing sees it; its blocks only where there is a choice."""
-        if len(group.replicas) == 1:
+        """The request as routing sees it; its blocks only where they make a difference."""
+        named = exchange.plan.policy if exchange.plan is not None else ""
+        if len(group.replicas) == 1 or (named or self._policy) in BLIND:
             ask = self._prompts.short(exchange)
         else:
             density = self._placement.models[exchange.served].density
             ask = self._prompts.full(exchange, body, density)
         if tried:
             ask.tried = set(tried)
-        if exchange.plan is not None:
-            ask.policy = exchange.plan.policy
+        ask.policy = named
         return ask
 
     async def _queue(self, exchange: Exchange, ask: Ask) -> Lease | None:

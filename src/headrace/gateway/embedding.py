@@ -19,8 +19,9 @@ from tokenizers import Tokenizer
 from headrace.config.classes import Embedding
 from headrace.errors import StartError
 from headrace.routing.head import Rows
-from headrace.upstream.connection import Broken, Reply
+from headrace.upstream.connection import Broken
 from headrace.upstream.pool import Address, Exhausted, Pool
+from headrace.upstream.whole import whole
 
 # The package ships data that we read ourselves; its code is never imported.
 PACKAGE = "wordllama"
@@ -109,7 +110,7 @@ class Remote:
             async with asyncio.timeout(timeout_s):
                 reply = await self._pool.send(head, (body,))
                 try:
-                    answer = await _whole(reply)
+                    answer = await whole(reply, MAX_BYTES)
                 finally:
                     reply.connection.release()
         except TimeoutError:
@@ -174,35 +175,3 @@ def _of_length_one(rows: Rows) -> Rows:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Rows = (rows / np.maximum(lengths, 1e-9)).astype(np.float32)
     return unit
-
-
-async def _whole(reply: Reply) -> bytes:
-    if reply.complete:
-        return reply.body
-    rest = _Rest(reply.body)
-    reply.connection.attach(rest)
-    return await rest.done
-
-
-class _Rest:
-    """Collects the rest of an answer (``Sink``)."""
-
-    def __init__(self, first: bytes) -> None:
-        self._parts = [first]
-        self._size = len(first)
-        self.done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def data(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > MAX_BYTES:
-            self.broken(f"its answer is larger than {MAX_BYTES} bytes")
-
-    def end(self, data: bytes) -> None:
-        self._parts.append(data)
-        if not self.done.done():
-            self.done.set_result(b"".join(self._parts))
-
-    def broken(self, reason: str) -> None:
-        if not self.done.done():
-            self.done.set_exception(Broken(reason))

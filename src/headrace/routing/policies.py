@@ -111,6 +111,9 @@ POLICIES: dict[str, Policy] = {
     )
 }
 
+# Those that choose without a look at the prompt: nobody needs to hash it for them.
+BLIND = frozenset({"round_robin", "random", "least_requests", "least_tokens", "power_of_two"})
+
 
 def least(loads: Sequence[float], turn: int) -> int:
     """

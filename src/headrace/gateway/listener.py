@@ -1,0 +1,28 @@
+"""A listening socket: for the gateway, and for its admin API. Who accepts is not said here."""
+
+import socket
+
+BACKLOG = 4096
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    A socket that listens; port 0 picks a free one.
+
+    Raises:
+        OSError: the address cannot be listened on.
+
+    """
+    family, _, _, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
