@@ -279,3 +279,32 @@ async def test_case_09_odd_values_are_the_engines_matter(rig: Rig) -> None:
         assert 400 == answer.status, (body, answer)
         assert "error" in answer.json()
     assert {bytes(exchange.body) for exchange in engine.exchanges} <= set(ODD)
+
+
+async def test_case_09_hanging_up_at_done_is_no_abort(rig: Rig) -> None:
+    """A client that closes at [DONE], before the engine's last chunk, had a whole answer."""
+    await rig.engine(answers.streams_then(*CHAT_FRAMES, then=Exchange.wait_closed))
+    gateway = await rig.gateway()
+    async with rig.client() as client:
+        answer = await client.open("POST", CHAT_PATH, ask(stream=True))
+        await answer.until(len(b"".join(answers.chat_frames("m"))))
+
+    await eventually(lambda: len(gateway.records) == 1)
+    record = gateway.records[-1]
+    assert ("completed", 33, 8) == (record.outcome, record.tokens_in, record.tokens_out)
+    assert not record.estimated
+
+
+async def test_case_09_what_an_abandoned_stream_was_sent_counts(rig: Rig) -> None:
+    """A client that leaves in the middle of a stream is charged for the chunks that it had."""
+    frames = answers.chat_frames("m", ["one"] * 9)[:8]
+    await rig.engine(answers.streams_then(*frames, then=Exchange.wait_closed))
+    gateway = await rig.gateway()
+    async with rig.client() as client:
+        answer = await client.open("POST", CHAT_PATH, ask(stream=True))
+        await answer.until(len(b"".join(frames)))
+
+    await eventually(lambda: len(gateway.records) == 1)
+    record = gateway.records[-1]
+    assert ("client_gone", len(frames) - 1) == (record.outcome, record.tokens_out)
+    assert record.estimated

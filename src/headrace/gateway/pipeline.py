@@ -75,6 +75,8 @@ class Pipeline:
                 raise
             if isinstance(exchange.cause, ApiError):
                 _end(exchange, relay, exchange.cause)
+            elif relay is not None:
+                relay.leave()
         except Exception as fault:  # noqa: BLE001 - whatever it is, the client gets an answer
             self._log.event(
                 "internal_error",

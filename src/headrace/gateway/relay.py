@@ -110,6 +110,19 @@ class Relay:
             exchange.settle()
             self._client.cut()
 
+    def leave(self) -> None:
+        """
+        The client has gone: what it was sent still counts, and it may have had all of it. Clients
+        hang up at ``[DONE]``, which often comes before the end of the engine's answer.
+        """
+        if self._ended:
+            return
+        self._end()
+        if self._frames is not None:
+            self._note_stream(self._frames)
+            if self._frames.finished(self._last()):
+                self._exchange.outcome = "completed"
+
     # --- Sink: called by the upstream connection ------------------------------------------
 
     def data(self, data: bytes) -> None:
@@ -133,8 +146,7 @@ class Relay:
         self._client.end(data)
 
     def broken(self, reason: str) -> None:
-        last = self._splice.last if self._splice is not None else b""
-        if self._frames is not None and self._frames.finished(last):
+        if self._frames is not None and self._frames.finished(self._last()):
             self.end(b"")
             return
         self._exchange.blame(reason)
@@ -239,6 +251,9 @@ class Relay:
         exchange = self._exchange
         replica = exchange.replica.header if exchange.replica is not None else b""
         return exchange.answer_id + replica
+
+    def _last(self) -> bytes:
+        return self._splice.last if self._splice is not None else b""
 
     def _note_stream(self, frames: Frames) -> None:
         exchange, splice = self._exchange, self._splice
