@@ -17,8 +17,8 @@ from headrace.gateway.edits import Edits
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.request import Budget, Request
 from headrace.gateway.routes import find
-from headrace.routing.router import Stickiness
 from headrace.routing.rules import Facts, Rulebook, Ruling
+from headrace.routing.stickiness import Stickiness
 from headrace.types import RequestFacts
 
 RULES = 20

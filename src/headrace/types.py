@@ -33,13 +33,6 @@ class RequestFacts(Struct, frozen=True, gc=False):
     sticky: str = ""
 
 
-class Decision(Struct, frozen=True, gc=False):
-    """The chosen place in the list of candidates, and the reason in a few words."""
-
-    index: int
-    reason: str
-
-
 class Class(Struct, frozen=True, gc=False):
     """
     What a request is by its meaning. ``confidence`` is from 0 to 1, 0 where nothing was judged.

@@ -58,11 +58,6 @@ class FleetMachine(RuleBasedStateMachine):
         if name in self.fleet.replicas:
             self.fleet.move(self.fleet.replicas[name], state, "a test")
 
-    @rule(name=NAMES, penalty=st.integers(0, 1000))
-    def weigh(self, name: str, penalty: int) -> None:
-        if name in self.fleet.replicas:
-            self.fleet.replicas[name].weigh(penalty)
-
     @rule(name=NAMES, tokens=st.integers(0, 1000))
     def lease(self, name: str, tokens: int) -> None:
         replica = self.fleet.replicas.get(name)
@@ -105,7 +100,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @invariant()
     def groups_show_it(self) -> None:
-        """What routing looks at is in step: members, names and loads."""
+        """What routing looks at is in step: members and names."""
         for model, group in self.fleet.groups.items():
             members = [
                 replica
@@ -114,8 +109,6 @@ class FleetMachine(RuleBasedStateMachine):
             ]
             assert members == group.replicas
             assert [replica.name for replica in members] == group.names
-            loads = [replica.inflight_tokens + replica.penalty for replica in members]
-            assert loads == group.loads
 
     def teardown(self) -> None:
         """When all have ended, nothing is left."""

@@ -139,8 +139,8 @@ async def test_old_leases_after_undrain(rig: Rig) -> None:
     young = gateway.fleet.replicas[name]
     own = young.lease(7)
     lease.release()
-    held = young.inflight_tokens, [*gateway.fleet.groups["m"].loads]
+    held = young.inflight_tokens
     own.release()
 
-    assert (7, [7]) == held
+    assert 7 == held
     assert (0, 0) == (old.inflight_tokens, young.inflight_tokens)

@@ -359,7 +359,7 @@ class Keeper:
             weight = min(weight, ramp.DEGRADED)
         if weight < 1.0 or replica.penalty:
             loads = [peer.replica.inflight_tokens for peer in self._peers(ward)]
-            replica.weigh(ramp.penalty(weight, loads), weight)
+            replica.penalty, replica.weight = ramp.penalty(weight, loads), weight
 
     def _peers(self, ward: Ward) -> list[Ward]:
         """The other routable replicas of its models."""

@@ -49,7 +49,6 @@ class Replica:
         self.header = f"x-headrace-replica: {backend.name}\r\n".encode("latin-1", "replace")
         self.inflight_requests = 0
         self.inflight_tokens = 0
-        self.seats: list[tuple[list[int], int]] = []  # where groups keep this replica's load
         self.penalty = 0  # tokens that its load seems higher to routing: slow start
         self.weight = 1.0  # the share of a full load that it should have
         self.sent = 0  # requests leased, ever
@@ -80,7 +79,8 @@ class Replica:
     def lease(self, tokens: int) -> "Lease":
         """Count a request of this many tokens as in flight until the lease is released."""
         self.sent += 1
-        self._add(1, tokens)
+        self.inflight_requests += 1
+        self.inflight_tokens += tokens
         return Lease(self, tokens)
 
     def failed(self, kind: str) -> None:
@@ -88,22 +88,6 @@ class Replica:
         self.failures += 1
         if self.on_failure is not None:
             self.on_failure(self, kind)
-
-    def weigh(self, penalty: int, weight: float = 1.0) -> None:
-        """
-        Let routing see this many tokens more than there are, and the share of a full load that the
-        replica should have; replaces the last such numbers.
-        """
-        more, self.penalty = penalty - self.penalty, penalty
-        self.weight = weight
-        for loads, seat in self.seats:
-            loads[seat] += more
-
-    def _add(self, requests: int, tokens: int) -> None:
-        self.inflight_requests += requests
-        self.inflight_tokens += tokens
-        for loads, seat in self.seats:
-            loads[seat] += tokens
 
 
 class Lease:
@@ -148,19 +132,18 @@ class Lease:
         """Give the share back; never awaits, so that no cancellation can lose it."""
         replica, self.replica = self.replica, None
         if replica is not None:
-            replica._add(-1, -self._tokens)  # noqa: SLF001 - the other half of Replica.lease
+            replica.inflight_requests -= 1
+            replica.inflight_tokens -= self._tokens
 
 
 class Group:
     """
-    The routable replicas that serve one model; ``names`` and ``loads`` (in-flight tokens, and the
-    penalty of slow starters) are parallel to them.
+    The routable replicas that serve one model; ``names`` are parallel to them.
     """
 
     def __init__(self, hold: Hold) -> None:
         self.replicas: list[Replica] = []
         self.names: list[str] = []
-        self.loads: list[int] = []
         self.hold = hold
 
     async def ready(self, size: int = 0) -> None:
@@ -175,12 +158,9 @@ class Group:
             await self.hold.wait(size)
 
     def seat(self, replicas: list[Replica]) -> None:
-        """Replace the members; each replica's seats must have been cleared before."""
+        """Replace the members."""
         self.replicas = replicas
         self.names = [replica.name for replica in replicas]
-        self.loads = [replica.inflight_tokens + replica.penalty for replica in replicas]
-        for seat, replica in enumerate(replicas):
-            replica.seats.append((self.loads, seat))
         if replicas:
             self.hold.release()
 
@@ -342,10 +322,7 @@ class Fleet:
             watcher(replica, step)
 
     def _reseat(self) -> None:
-        members = tuple(self.replicas.values())
-        for replica in (*members, *self._leaving):
-            replica.seats.clear()
-        routable = [replica for replica in members if replica.state in ROUTABLE]
+        routable = [replica for replica in self.replicas.values() if replica.state in ROUTABLE]
         for model, group in self.groups.items():
             group.seat([replica for replica in routable if model in replica.serves])
 

@@ -20,7 +20,7 @@ from headrace.gateway.scan import rename_model
 from headrace.gateway.waiting import Waiting
 from headrace.routing.lane import Ask, Lease
 from headrace.routing.policies import BLIND
-from headrace.routing.router import Stickiness
+from headrace.routing.stickiness import Stickiness
 from headrace.upstream.connection import Broken, ConnectTimeout, Reply, TakenBack
 
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:

@@ -23,7 +23,7 @@ from headrace.gateway.relay import Relay
 from headrace.gateway.steer import Steer
 from headrace.gateway.traits import traits
 from headrace.gateway.waiting import Waiting
-from headrace.routing.router import Stickiness
+from headrace.routing.stickiness import Stickiness
 from headrace.telemetry.writer import Writer
 from headrace.types import RequestFacts
 

@@ -16,7 +16,7 @@ from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import returned
 from headrace.gateway.stream import NOTHING, Frames, Renamer, find_usage, usage_of
-from headrace.routing.router import Stickiness
+from headrace.routing.stickiness import Stickiness
 from headrace.upstream.connection import Reply, Splice
 
 # Of a whole answer that is too large to be looked at in one piece, usage is searched in both ends.

@@ -19,8 +19,8 @@ from headrace.gateway.plan import NO_WEIGHTS, Plan
 from headrace.gateway.shadow import Shadows
 from headrace.gateway.traits import NO_TRAITS, Traits
 from headrace.gateway.trials import Trials
-from headrace.routing.router import Stickiness
 from headrace.routing.rules import Facts, Rulebook, Ruling, Unclassified
+from headrace.routing.stickiness import Stickiness
 from headrace.telemetry.records import Record
 from headrace.telemetry.steering import Steered
 from headrace.telemetry.writer import Writer
