@@ -4,6 +4,7 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
     HeadraceError
     ├── ConfigError            the configuration is wrong (command line: exit code 2)
     ├── StartError             something could not start: port, model, engine (exit code 2)
+    ├── StateLost              the state that gateways share does not answer (exit code 2)
     └── ApiError               a client gets this one as JSON
         ├── BadRequest         400  the request cannot be understood
         ├── NotFound           404  no such endpoint
@@ -35,6 +36,13 @@ class ConfigError(HeadraceError):
 
 class StartError(HeadraceError):
     """Something could not start. The text is one sentence that names it and what to do."""
+
+
+class StateLost(HeadraceError):
+    """
+    The state that gateways share does not answer. Requests go on without it; a command that needs
+    it ends with this sentence.
+    """
 
 
 class ApiError(HeadraceError):

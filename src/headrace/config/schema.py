@@ -24,6 +24,7 @@ from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.simulator import Simulator
 from headrace.config.store import Store
+from headrace.config.state import State
 from headrace.errors import ConfigError
 
 
@@ -278,6 +279,7 @@ class Config(Section):
     hold: Hold = Hold()
     store: Store = Store()
     health: Health = Health()
+    state: State = State()
     outliers: Outliers = Outliers()
     load: Load = Load()
     admin: Admin = Admin()

@@ -37,12 +37,14 @@ from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
 from headrace.gateway.shadow import Shadows
 from headrace.gateway.steer import Steer
+from headrace.state.redis import connect
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
+from headrace.telemetry.state import StateMetrics
 from headrace.telemetry.steering import SteeringMetrics
 from headrace.telemetry.writer import Writer
 
@@ -93,6 +95,7 @@ class Gateway:
             if config.classes.enabled
             else None
         )
+        self.state = connect(config.state, StateMetrics(self.metrics.registry), self.log)
         self.keeper = Keeper(
             self.fleet,
             config,
@@ -160,6 +163,8 @@ class Gateway:
             raise StartError(f"Cannot open the log file {file}: {error.strerror}.") from None
         self._server = await loop.create_server(lambda: Client(loop, self), sock=listener)
         self.port = self._server.sockets[0].getsockname()[1]
+        if self.state is not None:
+            await self.state.start()
         self._watchdog.start()
         self.keeper.start()
         self.feeds.start()
@@ -197,6 +202,8 @@ class Gateway:
         await self.steer.shadows.stop()
         if self.classes is not None:
             await self.classes.close()
+        if self.state is not None:
+            await self.state.stop()
         self.fleet.close()
         for client in tuple(self.clients):
             client.cut()

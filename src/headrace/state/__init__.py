@@ -1,0 +1,1 @@
+"""State that several gateways share: one client, and small shapes on top of it."""

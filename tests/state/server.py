@@ -1,0 +1,75 @@
+"""A real redis-server for tests: on a socket in a folder, started and killed as they like."""
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from headrace.config.state import State
+
+PROGRAM = "redis-server"
+START_S = 10.0
+
+
+class RedisServer:
+    """One server on a Unix socket, or on a TCP port of this machine; it keeps what it is told."""
+
+    def __init__(self, folder: Path, *extra: str, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port
+        self.path = folder / "redis.sock"
+        self._extra = extra
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.path}"
+
+    def config(self, **more: object) -> State:
+        """The section of a gateway that uses it."""
+        return State.model_validate({"url": self.url, **more})
+
+    def start(self) -> "RedisServer":
+        """Start, with what an earlier start has written, and wait until it answers."""
+        program = shutil.which(PROGRAM)
+        if program is None:
+            pytest.fail("redis-server is not installed; run scripts/install-servers")
+        where = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        if not self.port:
+            where = ["--port", "0", "--unixsocket", str(self.path)]
+        kept = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"]
+        quiet = ["--save", "", "--daemonize", "no", "--loglevel", "warning", "--logfile", ""]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, *where, *kept, *quiet, *self._extra], stdout=log, stderr=log
+            )
+        self._wait()
+        return self
+
+    def kill(self) -> None:
+        """End it without a word, as a machine that fails does."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _wait(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if self._answers():
+                return
+            time.sleep(0.01)
+        pytest.fail(f"redis-server did not start: {(self.folder / 'redis.log').read_text()}")
+
+    def _answers(self) -> bool:
+        family = socket.AF_INET if self.port else socket.AF_UNIX
+        with socket.socket(family) as probe:
+            try:
+                probe.connect(("127.0.0.1", self.port) if self.port else str(self.path))
+                probe.sendall(b"PING\r\n")
+                return bool(probe.recv(64))
+            except OSError:
+                return False
