@@ -7,6 +7,8 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
     ├── StateLost              the state that gateways share does not answer (exit code 2)
     └── ApiError               a client gets this one as JSON
         ├── BadRequest         400  the request cannot be understood
+        ├── Unauthorized       401  nobody knows who calls
+        ├── Forbidden          403  the caller is known, and may not do this
         ├── NotFound           404  no such endpoint
         │   ├── ModelNotFound  404  no such model
         │   └── UnknownResponse 404 no replica is known to hold this stored response
@@ -86,6 +88,26 @@ class BadRequest(ApiError):
     type = "invalid_request_error"
     anthropic_type = "invalid_request_error"
     outcome = "rejected_invalid"
+
+
+class Unauthorized(ApiError):
+    """Nobody knows who calls: there is no key, or not a good one."""
+
+    status = 401
+    type = "invalid_request_error"
+    anthropic_type = "authentication_error"
+    code = "invalid_api_key"
+    outcome = "rejected_unauthorized"
+
+
+class Forbidden(ApiError):
+    """The caller is known, and may not use this model or endpoint."""
+
+    status = 403
+    type = "invalid_request_error"
+    anthropic_type = "permission_error"
+    code = "permission_denied"
+    outcome = "rejected_forbidden"
 
 
 class NotFound(ApiError):

@@ -19,6 +19,7 @@ from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.events import Endpoint
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
+from headrace.config.identity import Identity, Tenants
 from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section, Serves
@@ -283,6 +284,8 @@ class Config(Section):
     outliers: Outliers = Outliers()
     load: Load = Load()
     admin: Admin = Admin()
+    tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
+    identity: Identity = Identity()
     media: Media = Media()
     classes: Classes = Classes()
     logging: Logging = Logging()
