@@ -175,7 +175,7 @@ class TestLateBinding:
         stage = Stage(2, gate=1000)
         stage.send(), stage.send()
         assert [] == stage.offer()
-        (lease,) = stage.pool.join(stage.lane("new", 1000), stage.now)
+        (lease,) = stage.pool.seat((*stage.pool.lanes, stage.lane("new", 1000)), stage.now)
 
         assert "new" == name(lease)
         assert [] == stage.offer()
@@ -283,8 +283,10 @@ def play(order: str, made: list[tuple[str, int]]) -> tuple[Stage, list[Lease], l
             leases += stage.pool.pump(stage.now)
         elif what == "leave":
             gone = stage.pool.lanes[number % len(stage.pool.lanes)]
-            leases += stage.pool.leave(gone, stage.now) if len(stage.pool.lanes) > 1 else []
-            leases += stage.pool.join(gone, stage.now) if gone not in stage.pool.lanes else []
+            left = [lane for lane in stage.pool.lanes if lane is not gone]
+            leases += stage.pool.seat(left, stage.now) if left else []
+            back = (*stage.pool.lanes, gone)
+            leases += stage.pool.seat(back, stage.now) if left else []
         elif what == "withdraw" and asks:
             stage.pool.withdraw(asks[number % len(asks)])
         elif lease is not None and what == "first":

@@ -5,8 +5,11 @@ A lane's numbers change with three events of a request only: it is taken, its fi
 ends. Each lease releases exactly once, whatever the order and however often it is told.
 """
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from headrace.routing.blocks import hash_of
 from headrace.routing.cost import USUAL, Fit, Rates
@@ -23,7 +26,7 @@ STRETCH = 16
 OVERDUE, GRACE_MS = 3.0, 100.0
 
 
-class Ask:
+class Ask(Struct, eq=False):
     """
     One request as routing sees it.
 
@@ -34,40 +37,29 @@ class Ask:
     whatever the caller wants to find again.
     """
 
-    __slots__ = (
-        "arrived_at", "blocks", "grain", "loud", "max_tokens", "number", "owner", "place",
-        "policy", "session", "shortest_ms", "size", "stride", "tokens", "tried",
-    )  # fmt: skip
+    tokens: float
+    blocks: list[int]
+    grain: float
+    max_tokens: int = 0
+    loud: bool = True
+    number: int = 0
+    session: str = ""
+    policy: str = ""
+    size: int = 0
+    tried: set[str] | None = None
+    owner: object = None
+    # The pool's own:
+    arrived_at: float = 0.0
+    place: tuple[float, int] | None = None  # in the queue
+    shortest_ms: float = 0.0  # its cheapest prefill anywhere, when it arrived
 
-    def __init__(
-        self,
-        tokens: float,
-        blocks: list[int],
-        grain: float,
-        *,
-        max_tokens: int = 0,
-        loud: bool = True,
-        number: int = 0,
-    ) -> None:
-        self.tokens = tokens
-        self.blocks = blocks
-        self.grain = grain
-        self.stride = max(1, round(STRIDE / grain))  # blocks
-        self.max_tokens = max_tokens
-        self.loud = loud
-        self.number = number
-        self.session = ""
-        self.policy = ""
-        self.size = 0
-        self.tried: set[str] | None = None
-        self.owner: object = None
-        # The pool's own:
-        self.arrived_at = 0.0
-        self.place: tuple[float, int] | None = None  # in the queue
-        self.shortest_ms = 0.0  # its cheapest prefill anywhere, when it arrived
+    @property
+    def stride(self) -> int:
+        """Blocks from one mark to the next."""
+        return max(1, round(STRIDE / self.grain))
 
 
-class Taken(NamedTuple):
+class Taken(Struct, frozen=True, gc=False):
     """What is predicted of a request at the replica that was chosen: tokens and milliseconds."""
 
     cached: float
@@ -75,27 +67,44 @@ class Taken(NamedTuple):
     wait_ms: float
 
 
-class Lease:
-    """One request's share of a lane. ``Lane.first`` and ``Lane.end`` take it back in two steps."""
+class Lease(Struct, eq=False):
+    """
+    One request's share of a lane. ``Lane.first`` and ``Lane.end`` take it back in two steps.
 
-    __slots__ = (
-        "ask", "decision", "depth", "first_at", "lane", "marks", "new", "pool", "predicted",
-        "stamp", "tag", "taken_at",
-    )  # fmt: skip
+    One that is ``counted`` only is nobody's to predict, and nothing is learned from it.
+    """
 
-    def __init__(self, lane: "Lane", ask: Ask, predicted: Taken, now: float) -> None:
-        self.lane: Lane | None = lane
-        self.ask = ask
-        self.predicted = predicted
-        self.new = ask.tokens - predicted.cached
-        self.marks: list[int] = []
-        self.depth = 0  # blocks that were believed to be cached
-        self.stamp = 0  # of its blocks in the index
-        self.tag = ""  # by which the engine's events name it
-        self.taken_at = now
-        self.first_at = 0.0
-        self.decision: Decision | None = None
-        self.pool: Granter | None = None
+    lane: "Lane | None"
+    ask: Ask
+    predicted: Taken
+    taken_at: float
+    new: float = 0.0  # tokens that are to be prefilled
+    counted: bool = False
+    marks: Sequence[int] = ()
+    depth: int = 0  # blocks that were believed to be cached
+    stamp: int = 0  # of its blocks in the index
+    tag: str = ""  # by which the engine's events name it
+    first_at: float = 0.0
+    decision: Decision | None = None
+    pool: "Granter | None" = None
+
+
+UNKNOWN = Taken(0.0, 0.0, 0.0)
+
+
+class Part(Struct, frozen=True, gc=False):
+    """What other gateways have at a replica: requests, and tokens and ms as a lane counts them."""
+
+    inflight: int = 0
+    tokens: float = 0.0
+    unprefilled: float = 0.0
+    wait_ms: float = 0.0
+    decodes: int = 0
+    decode_tokens: float = 0.0
+    kv_used: float = 0.0
+
+
+NOBODY = Part()
 
 
 class Book(Protocol):
@@ -109,7 +118,9 @@ class Book(Protocol):
 
 
 class Granter(Protocol):
-    """Who grants leases, and must hear that a lane has room again."""
+    """Who grants leases to those in its ``queue``, and must hear that a lane has room again."""
+
+    queue: list[tuple[float, int, Ask]]
 
     def pump(self, now: float) -> list[Lease]: ...
 
@@ -120,14 +131,15 @@ class Lane:
     """
     One replica. ``slot`` is its place in the index, ``gate`` the tokens that may wait for prefill
     before it is full, ``kv_tokens`` what fits into its cache (0: not known). A lane that was
-    replaced keeps its leases to itself.
+    replaced keeps its leases to itself. What other gateways have there is in its numbers, too;
+    ``others`` is that part of them.
     """
 
     __slots__ = (
-        "_anchor", "_count", "_stretch", "active", "capacity", "closed", "decode_tokens",
-        "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens", "kv_used",
-        "learns", "ledger", "name", "penalty", "pending", "pending_ms", "pools", "quiet", "rates",
-        "reports", "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
+        "_anchor", "_count", "_stretch", "active", "ahead_at", "ahead_ms", "capacity", "closed",
+        "decode_tokens", "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens", "kv_used",
+        "learns", "ledger", "name", "others", "penalty", "pending", "pending_ms", "pools", "quiet",
+        "rates", "reports", "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
     )  # fmt: skip
 
     def __init__(
@@ -168,6 +180,8 @@ class Lane:
         self.quiet: list[tuple[float, int, Lease]] = []  # by when their prefill should be over
         self.reserved: Ask | None = None  # the only request that may come next
         self.pools: list[Granter] = []  # that may send requests here
+        self.others = NOBODY
+        self.ahead_ms = self.ahead_at = 0.0  # until what others have there is prefilled, and since
         self._anchor = 0.0
         self._count = 0
         self._stretch = _Stretch()
@@ -176,6 +190,13 @@ class Lane:
 
     def wait_ms(self, now: float) -> float:
         """Until what it has taken is prefilled; the oldest counts less as time passes."""
+        ahead = self.ahead_ms
+        if ahead:
+            ahead = max(0.0, ahead - (now - self.ahead_at) * 1000)
+        return ahead + self.own_wait_ms(now)
+
+    def own_wait_ms(self, now: float) -> float:
+        """The same without what other gateways have sent there."""
         if not self.pending:
             return 0.0
         elapsed = (now - self._anchor) * 1000
@@ -205,11 +226,41 @@ class Lane:
             if lease.lane is self and not lease.first_at:
                 self._prefilled(lease, at)
 
+    def part(self, now: float) -> Part:
+        """What this gateway alone has there."""
+        others = self.others
+        return Part(
+            self.inflight - others.inflight,
+            self.tokens - others.tokens,
+            self.unprefilled - others.unprefilled,
+            self.own_wait_ms(now),
+            self.decodes - others.decodes,
+            self.decode_tokens - others.decode_tokens,
+            self.kv_used - others.kv_used,
+        )
+
     # --- events -----------------------------------------------------------------------------
+
+    def join(self, others: Part, now: float) -> None:
+        """Other gateways have this there now, in the place of what they had."""
+        before, self.others = self.others, others
+        self.inflight += others.inflight - before.inflight
+        self.tokens += others.tokens - before.tokens
+        self.unprefilled += others.unprefilled - before.unprefilled
+        self.decodes += others.decodes - before.decodes
+        self.decode_tokens += others.decode_tokens - before.decode_tokens
+        self.kv_used += others.kv_used - before.kv_used
+        self.ahead_ms, self.ahead_at = others.wait_ms, now
+
+    def count(self, ask: Ask, now: float) -> Lease:
+        """Count a request for a policy that predicts nothing; ``end`` takes it back."""
+        self.inflight += 1
+        self.tokens += ask.tokens
+        return Lease(self, ask, UNKNOWN, now, counted=True)
 
     def take(self, ask: Ask, predicted: Taken, now: float) -> Lease:
         """Count a request as in flight here from now on."""
-        lease = Lease(self, ask, predicted, now)
+        lease = Lease(self, ask, predicted, now, ask.tokens - predicted.cached)
         if not self.pending:
             self._anchor = now
             self.pending_ms = 0.0
@@ -229,7 +280,7 @@ class Lane:
 
     def first(self, lease: Lease, now: float) -> None:
         """The first token has come. Only the first call counts, and none after ``end``."""
-        if lease.lane is not self or lease.first_at:
+        if lease.lane is not self or lease.first_at or lease.counted:
             return
         if lease.ask.loud and self.learns:
             self._stretch.add(lease)
@@ -249,17 +300,22 @@ class Lane:
         if lease.lane is not self:
             return False
         lease.lane = None
+        tokens = lease.ask.tokens
+        self.inflight -= 1
+        self.tokens -= tokens
+        if lease.counted:
+            return True
         if lease.first_at:
             self.decodes -= 1
-            self.decode_tokens -= lease.ask.tokens
+            self.decode_tokens -= tokens
         else:
-            self._stretch.spoil()
+            self._stretch.clean = False
             self._leave_pending(lease)
-        self.inflight -= 1
-        self.tokens -= lease.ask.tokens
         self._kv_remove(lease)
-        if not self.inflight:  # no dust of floating point
-            self.tokens = self.unprefilled = self.decode_tokens = self.kv_used = 0.0
+        others = self.others
+        if self.inflight == others.inflight:  # no dust of floating point
+            self.tokens, self.unprefilled = others.tokens, others.unprefilled
+            self.decode_tokens, self.kv_used = others.decode_tokens, others.kv_used
             self.quiet.clear()
         return True
 
@@ -277,10 +333,13 @@ class Lane:
         self.pending_ms -= lease.predicted.prefill_ms
         self.unprefilled -= lease.new
         if not self.pending:
-            self.pending_ms = self.unprefilled = 0.0
+            self.pending_ms, self.unprefilled = 0.0, self.others.unprefilled
 
     def _kv_add(self, lease: Lease) -> None:
         ask, active = lease.ask, self.active
+        if not ask.blocks:
+            self.kv_used += ask.tokens
+            return
         lease.marks = marks = ask.blocks[ask.stride - 1 :: ask.stride]
         each = ask.stride * ask.grain
         need = ask.tokens - len(marks) * each
@@ -293,6 +352,9 @@ class Lane:
 
     def _kv_remove(self, lease: Lease) -> None:
         ask, active, marks = lease.ask, self.active, lease.marks
+        if not marks:
+            self.kv_used -= ask.tokens
+            return
         each = ask.stride * ask.grain
         freed = ask.tokens - len(marks) * each
         for mark in marks:

@@ -53,9 +53,8 @@ class Lessons:
         decoding_ms = (now - lease.first_at) * 1000 if lease.first_at else 0.0
         if usage.completion:
             outlook = self.outlook
-            output = outlook.output + FOLLOW * (usage.completion - outlook.output)
-            residence = outlook.residence_ms + FOLLOW * (decoding_ms - outlook.residence_ms)
-            self.outlook = outlook._replace(output=output, residence_ms=residence)
+            outlook.output += FOLLOW * (usage.completion - outlook.output)
+            outlook.residence_ms += FOLLOW * (decoding_ms - outlook.residence_ms)
         if usage.cached:
             lane.reports = True
         if lane.reports and lease.ask.blocks and not lane.closed:

@@ -6,7 +6,8 @@ Only ``lowest_cost`` lets requests wait for a better replica (queue.py); all oth
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from headrace.routing.blocks import hash_of
 from headrace.routing.index import Depths
@@ -21,7 +22,7 @@ HALF = 0.5
 BOUND = 1.25
 
 
-class View(NamedTuple):
+class View(Struct, gc=False):
     """What a policy may look at; ``turn`` grows with each request, ``depths`` are by slot."""
 
     ask: Ask
@@ -111,6 +112,8 @@ POLICIES: dict[str, Policy] = {
     )
 }
 
+# The only one that may let a request wait.
+LOWEST_COST = "lowest_cost"
 # Those that choose without a look at the prompt: nobody needs to hash it for them.
 BLIND = frozenset({"round_robin", "random", "least_requests", "least_tokens", "power_of_two"})
 

@@ -15,7 +15,7 @@ from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED, Decision, 
 from headrace.routing.index import NOWHERE, Depths, Index
 from headrace.routing.lane import Ask, Lane, Lease, Taken
 from headrace.routing.lessons import Lessons
-from headrace.routing.policies import POLICIES, Policy, View, lowest_cost
+from headrace.routing.policies import BLIND, LOWEST_COST, POLICIES, View
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
 from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, TIE_MS, WAIT, Terms, pick
@@ -76,7 +76,7 @@ class Pool:
         self.index = index
         self.settings = settings
         self.mode = MODES[settings.order]
-        self.policy = POLICIES[settings.policy]
+        self._blind = settings.policy in BLIND  # nobody has asked for more than counts yet
         self.lanes: tuple[Lane, ...] = ()
         self.queue: list[tuple[float, int, Ask]] = []
         self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
@@ -105,14 +105,6 @@ class Pool:
                 self._unreserve(ask)
         return self.pump(now)
 
-    def join(self, lane: Lane, now: float) -> list[Lease]:
-        """One more lane serves the model."""
-        return self.seat((*self.lanes, lane), now)
-
-    def leave(self, lane: Lane, now: float) -> list[Lease]:
-        """A lane serves the model no more."""
-        return self.seat([other for other in self.lanes if other is not lane], now)
-
     # --- requests ---------------------------------------------------------------------------
 
     def offer(self, ask: Ask, now: float) -> list[Lease]:
@@ -125,11 +117,14 @@ class Pool:
         if not ask.number:
             ask.number = -self.turn
         lanes = self._candidates(ask)
+        name = ask.policy or self.settings.policy
+        if name not in BLIND:
+            self._blind = False
         if len(lanes) == 1 and not self.queue:
-            return [self._only(ask, lanes[0], now)]
-        policy = POLICIES[ask.policy] if ask.policy else self.policy
-        if policy is not lowest_cost:
-            return [self._at_once(ask, policy, lanes, now)]
+            decision = Decision(name, ONLY, self._names_of(lanes), 0, ask.tokens)
+            return [self._take(ask, lanes[0], NOWHERE, decision, now)]
+        if name != LOWEST_COST:
+            return [self._at_once(ask, name, lanes, now)]
         if not self.queue:
             lease = self._try(ask, now, wait=True)
             if lease is not None:
@@ -180,7 +175,7 @@ class Pool:
     def first_token(self, lease: Lease, now: float) -> list[Lease]:
         """The first token of an answer has come: its prefill is over, and there is room."""
         lane = lease.lane
-        if lane is None:
+        if lane is None or lease.counted:
             return []
         lane.first(lease, now)
         self.lessons.first(self.lanes)
@@ -197,6 +192,8 @@ class Pool:
         if lane.quiet:
             lane.hush(now)
         lane.end(lease)
+        if lease.counted:
+            return []
         self.lessons.ended(lane, lease, usage, now)
         return _pump(lane, now)
 
@@ -300,20 +297,19 @@ class Pool:
     def _has_room(self) -> bool:
         return any(lane.unprefilled < lane.gate for lane in self.lanes)
 
-    def _only(self, ask: Ask, lane: Lane, now: float) -> Lease:
-        decision = Decision(self.settings.policy, ONLY, (lane.name,), 0, ask.tokens)
-        return self._take(ask, lane, NOWHERE, decision, now)
-
-    def _at_once(self, ask: Ask, policy: Policy, lanes: tuple[Lane, ...], now: float) -> Lease:
+    def _at_once(self, ask: Ask, name: str, lanes: tuple[Lane, ...], now: float) -> Lease:
         """The choice of a policy that never lets anybody wait."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
         seed, outlook = self.settings.seed, self.lessons.outlook
-        chosen = policy(View(ask, lanes, depths, self.turn, seed, outlook, now))
-        name = ask.policy or self.settings.policy
+        chosen = POLICIES[name](View(ask, lanes, depths, self.turn, seed, outlook, now))
         decision = Decision(name, name, self._names_of(lanes), chosen, ask.tokens, ask.number)
         return self._take(ask, lanes[chosen], depths, decision, now)
 
     def _take(self, ask: Ask, lane: Lane, depths: Depths, decision: Decision, now: float) -> Lease:
+        if self._blind:
+            lease = lane.count(ask, now)
+            lease.decision, lease.pool = decision, self
+            return lease
         depth = depths.get(lane.slot, 0) if depths else 0
         if decision.terms:
             terms = decision.terms[decision.chosen]
@@ -395,5 +391,6 @@ def _pump(lane: Lane, now: float) -> list[Lease]:
     """Whoever may have waited for room at the lane."""
     granted: list[Lease] = []
     for pool in lane.pools:
-        granted += pool.pump(now)
+        if pool.queue:
+            granted += pool.pump(now)
     return granted

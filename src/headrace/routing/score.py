@@ -9,7 +9,8 @@ of everyone who comes next, lambda for the slowdown of those who decode already.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from headrace.routing.cost import Rates
 from headrace.routing.index import Depths
@@ -20,8 +21,11 @@ from headrace.routing.terms import Terms
 LONGEST_KV_WAIT = 1.5
 
 
-class Outlook(NamedTuple):
-    """The weights of the terms, and what is expected of an answer: tokens, ms of decoding."""
+class Outlook(Struct):
+    """
+    The weights of the terms, and what is expected of an answer: tokens, ms of decoding. What is
+    expected follows what is seen.
+    """
 
     kappa: float = 3.0
     lam: float = 0.02
@@ -42,11 +46,12 @@ def score(
     The terms of each lane, in their order. ``depths`` are the blocks that are cached, by slot;
     ``home`` is the lane that the request's session is used to, if it has one.
     """
-    kappa, lam, sticky_ms, output, residence_ms = outlook
+    kappa, sticky_ms, residence_ms = outlook.kappa, outlook.sticky_ms, outlook.residence_ms
+    output = outlook.output
     tokens, grain = ask.tokens, ask.grain
     if ask.max_tokens and ask.max_tokens < output:
         output = ask.max_tokens
-    weight = lam * output
+    weight = outlook.lam * output
     last: Rates | None = None
     a = b = att = usual = pace = uncached = alone = each = read = 0.0
     found: list[Terms] = []
@@ -68,7 +73,7 @@ def score(
             cached = min(depths[lane.slot] * grain, max(tokens - 1.0, 0.0))
             new = tokens - cached
             prefill = a + new * (b + att * (cached + new / 2))
-        wait = lane.wait_ms(now) if lane.pending else 0.0
+        wait = lane.wait_ms(now) if lane.pending or lane.ahead_ms else 0.0
         slowdown = alone + each * lane.decodes + read * lane.decode_tokens
         kv_wait = 0.0
         room = lane.kv_tokens

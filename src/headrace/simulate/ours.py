@@ -50,11 +50,12 @@ class Ours(Policy):
         lane = Lane(f"replica-{number}", slot, kv_tokens=kv_tokens)
         self._lanes[number] = lane
         self._numbers[lane] = number
-        self._granted += self._pool.join(lane, now_s)
+        self._granted += self._pool.seat((*self._pool.lanes, lane), now_s)
 
     def left(self, number: int, now_s: float) -> None:
         lane = self._lanes.pop(number)
-        self._granted += self._pool.leave(lane, now_s)
+        others = [other for other in self._pool.lanes if other is not lane]
+        self._granted += self._pool.seat(others, now_s)
         for lease in [each for each in self._leases.values() if each.lane is lane]:
             self._granted += self._pool.end(lease, now_s)
         self._index.close(lane.slot)
