@@ -90,6 +90,10 @@ COMMANDS = {
             "headrace models rm Qwen/Qwen3-8B",
         ),
     ),
+    "edge": Entry(
+        "Print the configuration of the Envoy before the gateway, and check it.",
+        ("headrace edge config > envoy.yaml", "headrace edge check"),
+    ),
     "config": Entry(
         "Check, show and describe the configuration.",
         ("headrace config check", "headrace config show", "headrace config schema"),

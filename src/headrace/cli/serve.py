@@ -10,6 +10,7 @@ from headrace import __version__
 from headrace.cli.run import run
 from headrace.config.load import load
 from headrace.config.schema import Config, Model
+from headrace.edge.process import EdgeProcess
 from headrace.engines.crew import Crew, models, patience
 from headrace.engines.remote import Prober
 from headrace.engines.roster import Fronted, Roster, Tape
@@ -105,6 +106,7 @@ class Serving:
         self._crew = Crew(config.engines, self._roster, self._gateway.floor, self._gateway.log)
         self._prober = Prober(config.backends, self._gateway.log)
         self._annex = Annex(self._gateway)
+        self._edge = edge(self._config, self._gateway)
         self._listening = False
 
     async def start(self) -> None:
@@ -133,8 +135,32 @@ class Serving:
         if self._tape is not None:
             await self._tape.start(self._gateway.log)
         self._prober.start()
+        if self._edge is not None:
+            await self._edge.start(self._gateway.port)
+            typer.echo(arrival(self._edge))
 
     async def failed(self) -> None:
+        """
+        Wait until nothing can answer any more, or the edge cannot stay.
+
+        Raises:
+            StartError: that happened.
+
+        """
+        if self._edge is None:
+            await self.starved()
+            return
+        loop = asyncio.get_running_loop()
+        ends = [loop.create_task(end) for end in (self.starved(), self._edge.failed())]
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in done:
+                await end
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def starved(self) -> None:
         """
         Wait until nothing can answer any more; backends elsewhere come and go.
 
@@ -150,17 +176,23 @@ class Serving:
         """Drain, then end the engines, which the draining requests need."""
         await self._prober.stop()
         try:
+            if self._edge is not None:
+                await self._edge.drain()
             if self._listening:
                 await self._gateway.stop()
         finally:
+            if self._edge is not None:
+                await self._edge.stop()
             await self._annex.stop()
             await self._crew.stop()
             if self._tape is not None:
                 await self._tape.stop()
 
     def kill(self) -> None:
-        """End the engines."""
+        """End the engines, and the edge."""
         self._crew.kill()
+        if self._edge is not None:
+            self._edge.kill()
 
     def parting(self) -> str:
         """What stops, and what it waits for."""
@@ -174,6 +206,22 @@ def parting(running: int, drain_s: float) -> str:
     verb = "gets" if running == 1 else "get"
     requests = count(running, "running request")
     return f"stopping: {requests} {verb} up to {drain_s:g} s; Ctrl-C again to kill"
+
+
+def edge(config: Config, gateway: Gateway) -> EdgeProcess | None:
+    """Envoy before this gateway, if it is wanted. On a terminal requests are not logged twice."""
+    if not config.edge.enabled:
+        return None
+    if config.edge.access_log and config.logging.format == "console":
+        front = config.edge.model_copy(update={"access_log": False})
+        config = config.model_copy(update={"edge": front})
+    return EdgeProcess(config, gateway.log.event)
+
+
+def arrival(process: EdgeProcess) -> str:
+    """Where clients reach the edge, and what they must trust."""
+    trust = f"; clients must trust {process.cert}" if process.cert is not None else ""
+    return f"The edge listens on {process.url}{trust}."
 
 
 def count(number: int, noun: str) -> str:

@@ -52,6 +52,10 @@ def up(
     host: Host = None,
     port: Port = None,
     log_format: LogFormat = None,
+    edge: Annotated[
+        bool | None,
+        typer.Option("--edge", show_default=False, help="Put Envoy in front: https, limits."),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep each answer in a file of this folder."),
@@ -81,6 +85,7 @@ def up(
         "server": {"host": host, "port": port},
         "engine": {"model": model and str(model), "name": name},
         "logging": {"format": log_format},
+        "edge": {"enabled": edge},
     }
     settings = _for_people(read(config, overrides=overrides), interactive=banner.interactive)
     if replay is not None:
@@ -156,7 +161,7 @@ class Running(Serving):
         self._ready = True
         self._banner.ready(time.monotonic() - self._started)
 
-    async def failed(self) -> None:
+    async def starved(self) -> None:
         """
         Wait until the engine is in a crash loop and nothing else could answer.
 

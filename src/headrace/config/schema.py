@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from headrace.config.address import Key, Printable, base_url
 from headrace.config.classes import Classes
 from headrace.config.discovery import Discovery
+from headrace.config.edge import Edge
 from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.events import Endpoint
 from headrace.config.fleet import Admin, Health, Load, Outliers
@@ -285,6 +286,7 @@ class Config(Section):
     load: Load = Load()
     admin: Admin = Admin()
     tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
+    edge: Edge = Edge()
     identity: Identity = Identity()
     media: Media = Media()
     classes: Classes = Classes()
