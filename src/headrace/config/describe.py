@@ -8,6 +8,8 @@ the reference there, below the marker. What is configured is dump.py's.
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -134,7 +136,10 @@ def _kind(annotation: Any) -> str:
         return "list or mapping"
     if get_origin(annotation) is Literal:
         return " or ".join(f"`{word}`" for word in get_args(annotation))
-    names = {int: "integer", float: "number", bool: "switch", SecretStr: "secret", Path: "path"}
+    names = {
+        int: "integer", float: "number", Decimal: "number", bool: "switch", SecretStr: "secret",
+        Path: "path", date: "date",
+    }  # fmt: skip
     return names.get(annotation, "text")
 
 

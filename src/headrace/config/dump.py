@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
@@ -44,7 +46,9 @@ def plain(value: object, *, reveal: bool = False) -> object:
         return sorted(value)
     if isinstance(value, list | tuple):
         return [plain(inner, reveal=reveal) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value) if isinstance(value, Path | date) else value
 
 
 def _lines(

@@ -21,12 +21,13 @@ from headrace.config.events import Endpoint
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
+from headrace.config.metering import Metering
 from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section, Serves
 from headrace.config.simulator import Simulator
-from headrace.config.store import Store
 from headrace.config.state import State
+from headrace.config.store import Store
 from headrace.errors import ConfigError
 
 
@@ -280,15 +281,16 @@ class Config(Section):
     )
     hold: Hold = Hold()
     store: Store = Store()
-    health: Health = Health()
     state: State = State()
+    health: Health = Health()
     outliers: Outliers = Outliers()
     load: Load = Load()
     admin: Admin = Admin()
-    tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
     edge: Edge = Edge()
+    tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
     identity: Identity = Identity()
     media: Media = Media()
+    metering: Metering = Metering()
     classes: Classes = Classes()
     logging: Logging = Logging()
     simulator: Simulator = Simulator()
