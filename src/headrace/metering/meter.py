@@ -68,6 +68,7 @@ class Meter:
         self._minutes: dict[tuple[int, str], list[float]] = {}
         self._sampled_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._store: Store | None = None  # for the clerk
         self._loop: asyncio.AbstractEventLoop | None = None
         self._commit: GroupCommit | None = None
         if config.durability == "strict":
@@ -80,9 +81,9 @@ class Meter:
         """Whether requests need a ticket."""
         return self._commit is not None
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         """
-        Open the ledger, and start. One elsewhere that is away is no reason not to.
+        Open the ledger. One elsewhere that is away is no reason not to start.
 
         Raises:
             StartError: the folder for spilled rows or the ledger's file cannot be used, or a
@@ -90,10 +91,15 @@ class Meter:
 
         """
         self._loop = asyncio.get_running_loop()
-        store = await self._loop.run_in_executor(None, self._open)
+        self._store = await self._loop.run_in_executor(None, self._open)
+
+    def start(self) -> None:
+        """Start the threads of a meter that is open."""
+        if self._loop is None:
+            return
         if self._commit is not None:
             self._commit.start()
-        self._clerk.start(store)
+        self._clerk.start(self._store)
         self._sampled_at = self._loop.time()
         self._timer = self._loop.call_later(SAMPLE_S, self._sample)
 
@@ -104,7 +110,7 @@ class Meter:
         if self._timer is not None:
             self._timer.cancel()
         await self._loop.run_in_executor(None, self._finish)
-        await asyncio.sleep(0)  # in which tickets are released
+        await asyncio.sleep(0)  # in which the last tickets are released
 
     # --- what requests tell ---------------------------------------------------------------
 
