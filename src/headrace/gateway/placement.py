@@ -21,7 +21,7 @@ from headrace.routing.index import Index
 from headrace.routing.lane import USUAL_KV, Ask, Lane, Lease
 from headrace.routing.ledger import Ledger
 from headrace.routing.queue import Pool, Settings
-from headrace.routing.terms import CACHED
+from headrace.routing.terms import COST
 from headrace.telemetry.records import Weighed
 from headrace.types import Usage
 
@@ -76,17 +76,23 @@ class Place:
         decision = lease.decision
         if decision is None or decision.reason == ONLY:
             return None
-        predicted = lease.predicted
-        queued_ms = _tenths((lease.taken_at - started_at) * 1000)
-        ttft_ms = queued_ms + _tenths(predicted.wait_ms + predicted.prefill_ms)
-        names, cached = decision.names, int(predicted.cached)
+        predicted, names = lease.predicted, decision.names
+        queued = (lease.taken_at - started_at) * 1000
+        ttft = int((queued + predicted.wait_ms + predicted.prefill_ms) * 10) / 10
+        queued = int(queued * 10) / 10
         if not decision.terms:
-            return Weighed(decision.policy, len(names), ttft_ms, cached, queued_ms)
-        other = decision.runner_up
-        terms = [_tenths(each) for each in decision.terms[decision.chosen][:CACHED]]
+            return Weighed(decision.policy, len(names), ttft, int(predicted.cached), queued)
+        gap, other = 0.0, decision.runner_up
+        terms = decision.terms[decision.chosen]
+        if other is not None:
+            gap = decision.terms[other][COST] - terms[COST]
+        cost, wait, kv_wait, prefill, externality, slowdown, warm_up, sticky, _, _ = terms
         return Weighed(
-            decision.policy, len(names), ttft_ms, cached, queued_ms, terms[0],
-            _tenths(decision.gap_ms), names[other] if other is not None else "", *terms[1:],
+            decision.policy, len(names), ttft, int(predicted.cached), queued,
+            int(cost * 10) / 10, int(gap * 10) / 10, "" if other is None else names[other],
+            int(wait * 10) / 10, int(kv_wait * 10) / 10, int(prefill * 10) / 10,
+            int(externality * 10) / 10, int(slowdown * 10) / 10, int(warm_up * 10) / 10,
+            int(sticky * 10) / 10,
         )  # fmt: skip
 
 
@@ -140,7 +146,7 @@ class Placement:
     def promised(self, replica: Replica) -> int:
         """Requests that have a place there, those included that do not know of it yet."""
         lane = self._lanes.get(replica)
-        return lane.inflight if lane is not None else 0
+        return lane.inflight - lane.others.inflight if lane is not None else 0
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -229,7 +235,11 @@ class Placement:
                 self._exact ^= {replica}
                 self._resize(replica, self._lanes[replica])
         if len(self._replicas) > len(self._lanes):
-            for lane in [each for each in self._replicas if each.closed and not each.inflight]:
+            for lane in [
+                each
+                for each in self._replicas
+                if each.closed and each.inflight == each.others.inflight
+            ]:
                 del self._replicas[lane]
 
     def _tell(self, replica: Replica, lane: Lane) -> None:
@@ -315,10 +325,6 @@ class Placement:
             if seats.pool.queue:
                 self.wake(seats.pool.pump(moment))
         self._look_later()
-
-
-def _tenths(value: float) -> float:
-    return int(value * 10) / 10
 
 
 def _let_go(pool: Pool) -> None:

@@ -43,20 +43,20 @@ class Member(NamedTuple):
     end: int
 
 
-_NOTHING = msgspec.Raw(b"")
+NOTHING = msgspec.Raw(b"")
 
 
 class Prompt(msgspec.Struct):
     """The parts that are a prompt to an engine, as they stand in the body; and whose it is."""
 
-    tools: msgspec.Raw = _NOTHING
-    system: msgspec.Raw = _NOTHING
-    instructions: msgspec.Raw = _NOTHING
-    prompt: msgspec.Raw = _NOTHING
-    input: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
-    cache_salt: msgspec.Raw = _NOTHING
-    user: msgspec.Raw = _NOTHING
+    tools: msgspec.Raw = NOTHING
+    system: msgspec.Raw = NOTHING
+    instructions: msgspec.Raw = NOTHING
+    prompt: msgspec.Raw = NOTHING
+    input: msgspec.Raw = NOTHING
+    messages: msgspec.Raw = NOTHING
+    cache_salt: msgspec.Raw = NOTHING
+    user: msgspec.Raw = NOTHING
 
     @property
     def parts(self) -> list[memoryview]:
@@ -64,7 +64,7 @@ class Prompt(msgspec.Struct):
         found = (
             self.tools, self.system, self.instructions, self.prompt, self.input, self.messages,
         )  # fmt: skip
-        return [memoryview(part) for part in found if part is not _NOTHING]
+        return [memoryview(part) for part in found if part is not NOTHING]
 
 
 class Body(Prompt):
@@ -102,7 +102,10 @@ def read(body: bytes) -> Body:
 
     """
     try:
-        return _decoder.decode(body)
+        fields = _decoder.decode(body)
+        if not body.isascii():
+            body.decode()  # what is skipped is not looked at, and an engine would have to
+        return fields
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
         param = where.rstrip("`") or None

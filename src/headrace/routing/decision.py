@@ -4,6 +4,8 @@ Why a request went where it went: candidates with their terms, the choice, and w
 Made per request from tuples that exist anyway; whoever reads it formats it. Pure.
 """
 
+from math import inf
+
 from msgspec import Struct
 
 from headrace.routing.terms import COST, PREFILL, Terms, pick
@@ -40,8 +42,11 @@ class Decision(Struct, frozen=True, gc=False):
     @property
     def runner_up(self) -> int | None:
         """The place of the next best, whether or not it had room; None when there was no other."""
-        others = [index for index in range(len(self.terms)) if index != self.chosen]
-        return min(others, key=lambda index: self.terms[index][COST]) if others else None
+        if len(self.terms) < 2:
+            return None
+        costs = [each[COST] for each in self.terms]
+        costs[self.chosen] = inf
+        return costs.index(min(costs))
 
     @property
     def gap_ms(self) -> float:

@@ -81,6 +81,7 @@ class Lease(Struct, eq=False):
     new: float = 0.0  # tokens that are to be prefilled
     counted: bool = False
     marks: Sequence[int] = ()
+    spread: float = 0.0  # tokens from one mark to the next
     depth: int = 0  # blocks that were believed to be cached
     stamp: int = 0  # of its blocks in the index
     tag: str = ""  # by which the engine's events name it
@@ -137,9 +138,10 @@ class Lane:
 
     __slots__ = (
         "_anchor", "_count", "_stretch", "active", "ahead_at", "ahead_ms", "capacity", "closed",
-        "decode_tokens", "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens", "kv_used",
-        "learns", "ledger", "name", "others", "penalty", "pending", "pending_ms", "pools", "quiet",
-        "rates", "reports", "reserved", "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
+        "decode_tokens", "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens",
+        "kv_used", "learns", "ledger", "name", "others", "penalty", "pending", "pending_ms",
+        "pools", "quiet", "rates", "reports", "reserved", "seed", "shrink", "sized", "slot",
+        "tokens", "unprefilled",
     )  # fmt: skip
 
     def __init__(
@@ -340,8 +342,9 @@ class Lane:
         if not ask.blocks:
             self.kv_used += ask.tokens
             return
-        lease.marks = marks = ask.blocks[ask.stride - 1 :: ask.stride]
-        each = ask.stride * ask.grain
+        stride = ask.stride
+        lease.marks = marks = ask.blocks[stride - 1 :: stride]
+        lease.spread = each = stride * ask.grain
         need = ask.tokens - len(marks) * each
         for mark in marks:
             count = active.get(mark, 0)
@@ -355,7 +358,7 @@ class Lane:
         if not marks:
             self.kv_used -= ask.tokens
             return
-        each = ask.stride * ask.grain
+        each = lease.spread
         freed = ask.tokens - len(marks) * each
         for mark in marks:
             count = active[mark] - 1

@@ -238,17 +238,17 @@ class Pool:
         """
         lanes = self._candidates(ask)
         depths, terms = self.weigh(ask, lanes, now)
-        if ask.place is None:
-            ask.shortest_ms = shortest_ms(terms)
         if self.mode.kv_gate:
             open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask)]
         else:  # the same, where nothing is reserved and no KV is counted
             open_ = [index for index, lane in enumerate(lanes) if lane.unprefilled < lane.gate]
-        if not open_:
+        full = len(open_) < len(lanes)
+        if full and (not open_ or (wait and self._waits(ask, lanes, terms, open_))):
+            if ask.place is None:
+                ask.shortest_ms = shortest_ms(terms)
             return None
-        chosen = pick(terms, self._seeds_of(lanes), ask.number, open_)
-        if wait and len(open_) < len(lanes) and self._waits(ask, lanes, terms, open_):
-            return None
+        seeds = self._seeds_of(lanes)
+        chosen = pick(terms, seeds, ask.number, open_)
         decision = Decision(
             self.settings.policy,
             RESERVED if ask in self._reserved else LOWEST,
@@ -256,7 +256,7 @@ class Pool:
             chosen,
             ask.tokens,
             ask.number,
-            self._seeds_of(lanes),
+            seeds,
             tuple(terms),
             tuple(open_),
             (now - ask.arrived_at) * 1000,
