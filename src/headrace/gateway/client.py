@@ -224,7 +224,10 @@ class Client(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else it is a trailer, which nobody reads
             name, headers = name.lower(), self._headers
-            headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
+            if name not in headers:
+                headers[name] = value
+            elif len(headers[name]) <= self._limits.max_header_bytes:  # else it is refused anyway
+                headers[name] = b"%b, %b" % (headers[name], value)
 
     def on_headers_complete(self) -> None:
         if self._lingering:
@@ -236,10 +239,13 @@ class Client(asyncio.Protocol):
         fed, self._fed = self._fed, 0
         self._in_head = False
         self._incoming = request
-        request.old = parser.get_http_version() == "1.0"
+        version = parser.get_http_version()
+        request.old = version == "1.0"
         request.keep_alive = parser.should_keep_alive() and not parser.should_upgrade()
         chunked = b"transfer-encoding" in request.headers
         try:
+            if chunked or version != "1.1":
+                request.check_framing(version)
             self._handler.inspect(request)
             if fed > self._limits.max_header_bytes:
                 self._check_head(request)

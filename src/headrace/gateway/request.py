@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.errors import ApiError
+from headrace.admission.types import NOBODY, Caller
+from headrace.errors import ApiError, BadRequest
 from headrace.gateway.routes import Endpoint
 
 if TYPE_CHECKING:
@@ -60,6 +61,22 @@ class Request:
     def take(self, part: bytes) -> None:
         """Keep a piece of the body."""
         self.parts.append(part)
+    def check_framing(self, version: str) -> None:
+        """
+        Refuse what two programs could read as two different requests, where the parser does not.
+
+        Raises:
+            BadRequest: chunks within another coding, or in HTTP/1.0, which has none; HTTP/0.9, and
+                2.0 without its preface.
+
+        """
+        coding = self.headers.get(b"transfer-encoding")
+        if version not in {"1.0", "1.1"} or (
+            coding is not None and (self.old or coding.lower() != b"chunked")
+        ):
+            self.keep_alive = False
+            raise BadRequest("The request is not valid HTTP/1.1.", code="bad_http")
+
         self.size += len(part)
         self._budget.used += len(part)
 

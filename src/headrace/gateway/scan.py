@@ -5,6 +5,7 @@ bytes.
 Bodies are never re-serialised: an edit replaces a span of bytes, and all others go on untouched.
 """
 
+import codecs
 import re
 from collections.abc import Container
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from headrace.gateway.media import Media
 BYTES_PER_TOKEN = 4
 # What an image or a sound counts as, whatever the size of its base64.
 TOKENS_PER_MEDIUM = 1000
+# What is looked at in one go where a body's text is checked.
+BLOCK_BYTES = 64 * 1024
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
 _VALUE_AFTER_KEY = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
@@ -91,6 +94,7 @@ class Body(Prompt):
 
 
 _decoder = msgspec.json.Decoder(Body)
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 def read(body: bytes) -> Body:
@@ -104,7 +108,7 @@ def read(body: bytes) -> Body:
     try:
         fields = _decoder.decode(body)
         if not body.isascii():
-            body.decode()  # what is skipped is not looked at, and an engine would have to
+            _check_text(body)  # what is skipped is not looked at, and an engine would have to
         return fields
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
@@ -112,6 +116,22 @@ def read(body: bytes) -> Body:
         raise BadRequest(f"{text}{f' for `{param}`' if param else ''}.", param=param) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+
+
+def _check_text(body: bytes) -> None:
+    """
+    Look at all of a body that is not ASCII; blocks that are, such as images, cost next to nothing.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+
+    """
+    decoder = _utf8()
+    for start in range(0, len(body), BLOCK_BYTES):
+        block = body[start : start + BLOCK_BYTES]
+        if not block.isascii() or decoder.getstate()[0]:
+            decoder.decode(block)
+    decoder.decode(b"", final=True)
 
 
 def tokens(size: int, media: Media) -> int:
