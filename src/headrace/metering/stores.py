@@ -6,12 +6,14 @@ order. How they run is sqlite.py's and postgres.py's.
 """
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from headrace.config.metering import POSTGRES, SQLITE, Metering
-from headrace.errors import StartError
+from headrace.errors import ConfigError, StartError
 
 Values = Sequence[Any]
 
@@ -71,6 +73,32 @@ def open_store(config: Metering) -> Store:
         ) from error
     store: Store = getattr(module, name)(config)
     return store
+
+
+@contextmanager
+def reading(config: Metering) -> Iterator[Store]:
+    """
+    The configured ledger for a report, closed at the end.
+
+    Raises:
+        ConfigError: none is configured.
+        StartError: it is not there, cannot be reached, or breaks while it is read.
+
+    """
+    if not config.address:
+        raise ConfigError(
+            "No ledger is configured; set `metering.url`, for example sqlite:usage.db."
+        )
+    if config.address.startswith(SQLITE) and not Path(sqlite_path(config)).expanduser().exists():
+        raise StartError(
+            f"There is no ledger at {sqlite_path(config)} yet; a gateway with this `metering.url`"
+            " makes it."
+        )
+    try:
+        with closing(open_store(config)) as store:
+            yield store
+    except StoreLost as error:
+        raise StartError(f"Cannot read the ledger {config.shown}: {error}.") from error
 
 
 def sqlite_path(config: Metering) -> str:
