@@ -52,7 +52,8 @@ class ApiError(HeadraceError):
     A failure with an HTTP answer.
 
     ``outcome`` is the word that the request log and the counters use for it;
-    ``retry_after_s`` becomes the Retry-After header when it is set, ``allow`` the Allow header.
+    ``retry_after_s`` becomes the Retry-After header when it is set, ``allow`` the Allow header,
+    ``authenticate`` the WWW-Authenticate header.
     """
 
     status: int = 500
@@ -61,6 +62,7 @@ class ApiError(HeadraceError):
     code: str | None = None
     outcome: str = "rejected_internal"
     allow: str = ""
+    authenticate: str = ""
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class Unauthorized(ApiError):
     type = "invalid_request_error"
     anthropic_type = "authentication_error"
     code = "invalid_api_key"
+    authenticate = 'Bearer realm="headrace"'
     outcome = "rejected_unauthorized"
 
 

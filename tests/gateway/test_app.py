@@ -35,7 +35,7 @@ class TestStart:
     async def test_no_such_address(self, host: str) -> None:
         """An address that is not this machine's, or none at all, is named."""
         with pytest.raises(StartError, match=rf"^Cannot listen on {host}:0: .+\.$"):
-            await gateway(server={"host": host}).start()
+            await gateway(server={"host": host}, identity={"anonymous": True}).start()
 
     @pytest.mark.parametrize("file", ["/nowhere/log", "/", "/proc/sys/kernel/version"])
     async def test_no_log_file(self, file: str) -> None:

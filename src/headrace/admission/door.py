@@ -108,12 +108,12 @@ class Door:
         found.used_at = now
         return found.caller
 
-    def admin(self, headers: Mapping[bytes, bytes]) -> Caller | None:
-        """The caller, if it has a key with the scope for the admin API."""
+    def admin(self, secret: bytes) -> Caller | None:
+        """Who has this key, if it has the scope for the admin API."""
         if not self.watched:
             return None
         try:
-            caller = self.enter(headers)
+            caller = self.enter({self._header: b"Bearer " + secret})
         except Unauthorized:
             return None
         return caller if isinstance(caller, Caller) and caller.admin else None
@@ -143,9 +143,9 @@ class Door:
 
     # --- life -------------------------------------------------------------------------------
 
-    async def start(self, host: str) -> None:
+    async def open(self, host: str) -> None:
         """
-        Read the book and follow it; ``host`` is the address that the gateway listens on.
+        Read the book; ``host`` is the address where callers reach the gateway.
 
         Raises:
             StartError: others could call without a key and nobody has said that they may; the book
@@ -172,7 +172,11 @@ class Door:
             )
         if self._config.jwt:
             self._tokens = _tokens(self._config.jwt, lambda: self.register, self._log)
-            await self._tokens.start()
+
+    def start(self) -> None:
+        """Follow the book, and read the issuers' public keys."""
+        if self._tokens is not None:
+            self._tokens.start()
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self) -> None:

@@ -41,9 +41,8 @@ class Keys:
         self.read_at: float | None = None  # monotonic; None before the first good reading
         self.by_id: Mapping[str, Mapping[str, Any]] = {}
 
-    async def start(self) -> None:
-        """Read them, and go on reading them now and then. Never fails: tokens are refused then."""
-        await self.refresh()
+    def start(self) -> None:
+        """Read them now, and go on reading them. Never fails: tokens are refused meanwhile."""
         self._timer = asyncio.get_running_loop().create_task(self._again())
 
     async def stop(self) -> None:
@@ -69,8 +68,8 @@ class Keys:
 
     async def _again(self) -> None:
         while True:
+            await asyncio.shield(self.refresh())
             await asyncio.sleep(self._config.refresh_s)
-            await self.refresh()
 
     async def _read(self) -> None:
         try:

@@ -78,14 +78,7 @@ class Salts:
         if self._mode == "off":
             return ""
         whose = f"group {group}" if self._mode == "group" and group else f"tenant {tenant}"
-        return self._letters(f"cache salt of {whose}")
-
-    def mixed(self, salt: str, own: bytes) -> str:
-        """The salt of a client that has one of its own, as JSON: another for each tenant."""
-        return self._letters(f"{salt} and {own.decode('utf-8', 'replace')}")
-
-    def _letters(self, text: str) -> str:
-        hashed = hash_of(self._pepper, text.encode("utf-8"))
+        hashed = hash_of(self._pepper, f"cache salt of {whose}".encode())
         return base64.urlsafe_b64encode(hashed).decode("ascii")[:SALT]
 
 

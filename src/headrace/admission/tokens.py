@@ -35,9 +35,10 @@ class Tokens:
         self.keys = {name: Keys(each, log, self.forget) for name, each in self._issuers.items()}
         self._built: dict[tuple[str, str, str], jwt.PyJWK] = {}
 
-    async def start(self) -> None:
-        """Read the public keys of all issuers."""
-        await asyncio.gather(*(keys.start() for keys in self.keys.values()))
+    def start(self) -> None:
+        """Read the public keys of all issuers, now and again."""
+        for keys in self.keys.values():
+            keys.start()
 
     async def stop(self) -> None:
         """Read no more."""

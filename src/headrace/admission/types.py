@@ -59,9 +59,9 @@ class Caller(Struct, frozen=True):
     salt: str = ""
     limits: Mapping[str, float] = NO_LIMITS
 
-    def may_use(self, model: str) -> bool:
-        """Whether it may ask for this model."""
-        return all(model in allow for allow in self.models)
+    def may_use(self, *names: str) -> bool:
+        """Whether it may ask for the model that goes by one of these names."""
+        return all(any(name in allow for name in names) for allow in self.models)
 
     def may_call(self, endpoint: str) -> bool:
         """Whether it may use this endpoint, a path as in the list of endpoints."""

@@ -82,6 +82,10 @@ COMMANDS = {
         "Show the experiments of a running gateway, and give an arm another share.",
         ("headrace experiment status", "headrace experiment ramp new-model candidate 25"),
     ),
+    "keys": Entry(
+        "Create, list, rotate and revoke API keys.",
+        ("headrace keys create my-app", "headrace keys list"),
+    ),
     "models": Entry(
         "Pull, list and remove the models on this machine.",
         (

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as HttpError
 
 from headrace import __version__
+from headrace.admission.types import Caller
 from headrace.config.fleet import LOOPBACK, Admin
 from headrace.fleet.floor import Away, Floor, Why
 from headrace.fleet.health import Keeper
@@ -28,6 +29,8 @@ from headrace.fleet.states import ROUTABLE, State, Transition
 MAX_DEADLINE_S = 86_400.0
 
 Next = Callable[[Request], Awaitable[Response]]
+Admits = Callable[[bytes], Caller | None]
+"""Gives who has this key, if it has the admin scope."""
 
 
 class Load(BaseModel):
@@ -124,7 +127,14 @@ class Undrain(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor, *more: APIRouter) -> FastAPI:
+def build(
+    fleet: Fleet,
+    keeper: Keeper,
+    config: Admin,
+    floor: Floor,
+    *more: APIRouter,
+    admits: Admits = lambda _: None,
+) -> FastAPI:
     """The API of one gateway; ``more`` are the parts that have files of their own."""
     app = FastAPI(title="Headrace admin API", version=__version__, docs_url=None, redoc_url=None)
 
@@ -164,34 +174,45 @@ def build(fleet: Fleet, keeper: Keeper, config: Admin, floor: Floor, *more: APIR
         app.include_router(router)
     app.add_exception_handler(HttpError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.middleware("http")(_Guard(config))
+    app.middleware("http")(_Guard(config, admits))
     return app
 
 
 class _Guard:
     """
-    Lets in who has the token; without one, who is on this machine and no other site's page.
+    Lets in who has the token or a key with the admin scope; without a token, who is on this machine
+    and no other site's page, too. ``request.state.admin`` says who it is, empty for the latter.
 
     A page that a browser shows may send requests here as well, but not with a foreign Host once
     its name points here (DNS rebinding), nor JSON without asking first, which nothing allows.
     """
 
-    def __init__(self, config: Admin) -> None:
+    def __init__(self, config: Admin, admits: Admits) -> None:
+        self._admits = admits
         token = config.token
         self._token = token.get_secret_value().encode() if token is not None else None
         self._hosts = LOOPBACK | {config.host}
 
     async def __call__(self, request: Request, call_next: Next) -> Response:
-        if self._token is not None:
-            given = request.headers.get("authorization", "").encode("latin-1", "replace")
-            if not hmac.compare_digest(given, b"Bearer " + self._token):
-                return _error(401, "The admin API needs its bearer token (`admin.token`).")
+        request.state.admin = self._who(request)
+        if request.state.admin:
+            pass
+        elif self._token is not None:
+            return _error(401, "The admin API needs its bearer token (`admin.token`).")
         elif (request.url.hostname or "") not in self._hosts:
             return _error(403, "Without a token the admin API answers this machine's names only.")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method == "POST" and kind != "application/json":
+        if request.method in {"POST", "PUT", "PATCH"} and kind != "application/json":
             return _error(415, "Send the body as application/json; `{}` will do.")
         return await call_next(request)
+
+    def _who(self, request: Request) -> str:
+        """Who has shown a token or a key; empty for nobody."""
+        given = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if self._token is not None and hmac.compare_digest(given, b"Bearer " + self._token):
+            return "admin token"
+        caller = self._admits(given.removeprefix(b"Bearer ")) if given else None
+        return f"key {caller.key}" if caller is not None else ""
 
 
 def _away(away: Away) -> AwayView:

@@ -66,9 +66,22 @@ class Annex:
         uvicorn = await loop.run_in_executor(None, importlib.import_module, "uvicorn")
         admin = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.admin")
         desk = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.desk")
-        gateway, router = self._gateway, desk.desk(self._gateway)
+        clerks = await loop.run_in_executor(
+            None, importlib.import_module, "headrace.gateway.registrar"
+        )
+        bills = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.bill")
+        gateway = self._gateway
         config = uvicorn.Config(
-            admin.build(gateway.fleet, gateway.keeper, self._config, gateway.floor, router),
+            admin.build(
+                gateway.fleet,
+                gateway.keeper,
+                self._config,
+                gateway.floor,
+                desk.desk(gateway),
+                clerks.registrar(gateway),
+                bills.bill(gateway.config.metering),
+                admits=gateway.door.admin,
+            ),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -44,6 +44,8 @@ def error_headers(error: ApiError) -> bytes:
     if retry is None and error.status in {429, 503}:
         retry = 1
     allow = b"allow: " + error.allow.encode() + b"\r\n" if error.allow else b""
+    if error.authenticate:
+        allow += b"www-authenticate: %b\r\n" % error.authenticate.encode("ascii")
     return JSON + allow + (b"" if retry is None else b"retry-after: %d\r\n" % retry)
 
 

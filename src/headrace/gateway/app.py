@@ -27,6 +27,7 @@ from headrace.gateway import answers, local, routes
 from headrace.gateway.classes import classifier
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
+from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
 from headrace.gateway.listener import listen
@@ -42,6 +43,7 @@ from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
+from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.state import StateMetrics
@@ -114,6 +116,8 @@ class Gateway:
             config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )
         self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why), self.placement)
+        self.door = door(config, self.state, self.log)
+        IdentityMetrics(self.metrics.registry, lambda: known(self.door))
         for backend in config.backends:
             self.fleet.add(backend)
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
@@ -145,6 +149,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.feeds.check()
+        edge, server = self.config.edge, self.config.server
+        await self.door.open(edge.host if edge.enabled else server.host)
         if self.classes is not None:
             await self.classes.start()
             self.steer.classify = self.classes.tier
@@ -170,6 +176,7 @@ class Gateway:
         self.feeds.start()
         self._discovery.start()
         self.rules.start()
+        self.door.start()
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
         )
@@ -199,6 +206,7 @@ class Gateway:
         await self.feeds.stop()
         await self._discovery.stop()
         await self.rules.stop()
+        await self.door.stop()
         await self.steer.shadows.stop()
         if self.classes is not None:
             await self.classes.close()
@@ -226,11 +234,16 @@ class Gateway:
     # --- requests (client.Handler) ---------------------------------------------------------
 
     def inspect(self, request: Request) -> None:
-        """Refuse what has no endpoint before its body is read (``Handler``)."""
-        request.endpoint = routes.find(request.method, request.path)
+        """Refuse what has no endpoint or no caller before its body is read (``Handler``)."""
+        endpoint = request.endpoint = routes.find(request.method, request.path)
+        if self.door.watched and not endpoint.open:
+            identify(self.door, request, endpoint)
 
     def handle(self, request: Request, client: Client) -> None:
         """Answer a whole request (``Handler``)."""
+        if request.awaits is not None:
+            await_key(self.door, request, client, self)
+            return
         endpoint = request.endpoint or routes.find(request.method, request.path)
         if endpoint.kind == "local":
             self._local(endpoint, request, client)
@@ -247,6 +260,7 @@ class Gateway:
         body = answers.error_body(error, dialect)
         endpoint = routes.path_of(request.path)
         record = Record.refused(request_id, endpoint, error, request.size, len(body))
+        record.tenant, record.key = request.caller.tenant, request.caller.key
         request.drop()
         self._note(record, NO_TIMES)
         client.answer(error.status, headers, body)
@@ -278,14 +292,15 @@ class Gateway:
             retry = b"retry-after: 1\r\n" if status == 503 else b""
             client.answer(status, headers + retry, body)
         elif endpoint.path == "/v1/models":
-            client.answer(200, headers, local.models(self.catalogue, self._created))
+            client.answer(200, headers, local.models(self.catalogue, self._created, request.caller))
         else:
             self._one_model(request, client, headers)
 
     def _one_model(self, request: Request, client: Client, headers: bytes) -> None:
         name = unquote(request.path.removeprefix("/v1/models/"))
         try:
-            client.answer(200, headers, local.model(self.catalogue, name, self._created))
+            body = local.model(self.catalogue, name, self._created, request.caller)
+            client.answer(200, headers, body)
         except ApiError as error:
             self.refuse(request, client, error)
 

@@ -48,7 +48,7 @@ class Exchange:
 
     __slots__ = (
         "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
-        "bytes_out", "cause", "client",
+        "bytes_out", "caller", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
         "forgotten", "id_line", "judged",
         "lease", "media", "outcome", "place", "plan", "prompt", "reason",
@@ -67,7 +67,7 @@ class Exchange:
     ) -> None:
         self.request = request
         self.client = client
-        self.endpoint = endpoint
+        self.endpoint, self.caller = endpoint, request.caller
         self.request_id = request_id
         self.id_line = answers.request_id(request_id)
         self.answer_id = (
@@ -268,6 +268,8 @@ class Exchange:
             rule=ruling.rule if ruling is not None else "",
             arm=f"{ruling.experiment}/{ruling.arm}" if ruling is not None and ruling.arm else "",
             judged=self.judged,
+            tenant=self.caller.tenant,
+            key=self.caller.key,
             estimated=estimated,
             ttft_ms=int((self.first_at - started) * 1e6) / 1000 if self.first_at else None,
             decision=self.place.weighed(started) if self.place is not None else None,

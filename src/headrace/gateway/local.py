@@ -1,33 +1,41 @@
 """The endpoints that the gateway answers itself: the catalogue, liveness, readiness, metrics."""
 
+from headrace.admission.types import NOBODY, Caller
 from headrace.config.schema import Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.floor import Floor
 from headrace.fleet.registry import Fleet
 from headrace.gateway.answers import encode
+from headrace.gateway.entrance import check_model
 
 
-def models(catalogue: Catalogue, created: int) -> bytes:
-    """``GET /v1/models``: what is declared, aliases too, whether or not a replica serves it now."""
+def models(catalogue: Catalogue, created: int, caller: Caller = NOBODY) -> bytes:
+    """
+    ``GET /v1/models``: what is declared and the caller may use, aliases too, whether or not a
+    replica serves it now.
+    """
     data = [
         _model(model, name, created)
         for model in catalogue.models
         for name in (model.name, *model.aliases)
+        if caller.may_use(model.name, name)
     ]
     return encode({"object": "list", "data": data})
 
 
-def model(catalogue: Catalogue, name: str, created: int) -> bytes:
+def model(catalogue: Catalogue, name: str, created: int, caller: Caller = NOBODY) -> bytes:
     """
     ``GET /v1/models/{model}``.
 
     Raises:
         ModelNotFound: it is not declared.
+        Forbidden: the caller may not use it.
 
     """
     if not name:
         raise ModelNotFound("The request names no model.")
+    check_model(caller, catalogue, name)
     return encode(_model(catalogue.resolve(name), name, created))
 
 

@@ -8,6 +8,7 @@ on the way ends in one ``except``, and ``settle`` runs exactly once however the 
 import asyncio
 import traceback
 
+from headrace.admission.types import Caller
 from headrace.config.schema import Config
 from headrace.errors import ApiError, Internal, UnknownResponse
 from headrace.fleet.catalogue import Catalogue
@@ -15,11 +16,13 @@ from headrace.fleet.registry import Fleet
 from headrace.gateway import answers, scan
 from headrace.gateway.clocks import now
 from headrace.gateway.dispatch import Dispatcher
+from headrace.gateway.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.fallback import Fallbacks
 from headrace.gateway.media import MediaGate
 from headrace.gateway.placement import Placement
 from headrace.gateway.relay import Relay
+from headrace.gateway.salt import SALTED, salted
 from headrace.gateway.steer import Steer
 from headrace.gateway.traits import traits
 from headrace.gateway.waiting import Waiting
@@ -111,6 +114,8 @@ class Pipeline:
         self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
         exchange.media = media.count
         exchange.prompt = fields
+        if exchange.caller.salt and exchange.endpoint.path in SALTED:
+            body = salted(body, fields, exchange.caller.salt)
         options = fields.stream_options
         asked = isinstance(options, scan.StreamOptions) and options.include_usage is not None
         if exchange.endpoint.usage_option and exchange.facts.stream and not asked:
@@ -127,8 +132,8 @@ class Pipeline:
 
         """
         key = exchange.request.path.split("/")[3]
-        holder = self._sticky.recall(key)
-        if holder is None and len(self._catalogue.models) > 1:
+        holder = self._sticky.recall(owned(exchange.caller, key))
+        if holder is None and (len(self._catalogue.models) > 1 or exchange.caller.tenant):
             raise UnknownResponse(f"No replica is known to hold the response {key[:100]}.")
         self._facts(
             exchange,
@@ -138,6 +143,11 @@ class Pipeline:
         )
 
     def _facts(self, exchange: Exchange, asked: str | None, fields: scan.Body, tokens: int) -> None:
+        caller, sticky = exchange.caller, fields.continues
+        if caller.models:
+            check_model(caller, self._catalogue, asked)
+        if caller.tenant and sticky:
+            sticky = self._own(caller, sticky)
         if self._steer.book is None:
             exchange.served = self._catalogue.resolve(asked).name
         else:  # a rule may know a model that the catalogue does not
@@ -148,8 +158,21 @@ class Pipeline:
             stream=fields.stream is True,
             prompt_tokens=tokens,
             max_tokens=fields.limit,
-            sticky=fields.continues,
+            sticky=sticky,
         )
+
+    def _own(self, caller: Caller, name: str) -> str:
+        """
+        What a stored response is remembered by, if it is one of the caller's tenant.
+
+        Raises:
+            UnknownResponse: it is not, or nobody remembers.
+
+        """
+        own = owned(caller, name)
+        if self._sticky.recall(own) is None:
+            raise UnknownResponse(f"No replica is known to hold the response {name[:100]}.")
+        return own
 
 
 def _end(exchange: Exchange, relay: Relay | None, error: ApiError) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.config.routing import Routing
 from headrace.gateway import scan
+from headrace.gateway.entrance import owned
 from headrace.gateway.exchange import Exchange
 from headrace.routing.blocks import BLOCK, Density, chain, hash_of, join
 from headrace.routing.lane import Ask
@@ -56,7 +57,7 @@ class Prompts:
             number=blocks[min(FAMILY, len(blocks)) - 1] if blocks else 0,
         )
         ask.size = 0 if exchange.media else len(text)
-        ask.session = self._session(exchange, prompt)
+        ask.session = owned(exchange.caller, self._session(exchange, prompt))
         return ask
 
     def _session(self, exchange: Exchange, prompt: "scan.Prompt") -> str:

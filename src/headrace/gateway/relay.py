@@ -13,6 +13,7 @@ import msgspec
 from headrace.errors import ApiError, EngineError, UpstreamFailed
 from headrace.gateway import answers
 from headrace.gateway.clocks import now
+from headrace.gateway.entrance import owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import returned
 from headrace.gateway.stream import NOTHING, Frames, Renamer, find_usage, usage_of
@@ -241,7 +242,8 @@ class Relay:
         seen = (self._seek or b"") + piece
         found = _RESPONSE_ID.search(seen)
         if found is not None and exchange.replica is not None:
-            self._sticky.remember(found[1].decode("ascii"), exchange.served, exchange.replica.name)
+            name = owned(exchange.caller, found[1].decode("ascii"))
+            self._sticky.remember(name, exchange.served, exchange.replica.name)
         self._seek = seen if found is None and len(seen) < EDGE_BYTES else None
 
     def _head(self, replaced: frozenset[bytes] = frozenset()) -> bytes:

@@ -1,5 +1,6 @@
 """A request as it came in, and what a connection needs to know of its surroundings. No I/O."""
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.admission.types import NOBODY, Caller
@@ -37,8 +38,8 @@ class Request:
     """A request as it came in. ``parts`` is its body; ``drop`` lets go of it."""
 
     __slots__ = (
-        "_budget", "endpoint", "expects", "headers", "keep_alive", "length", "method", "old",
-        "parts", "path", "refusal", "size", "target",
+        "_budget", "awaits", "caller", "endpoint", "expects", "headers", "keep_alive", "length",
+        "method", "old", "parts", "path", "refusal", "size", "target",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +49,8 @@ class Request:
         self.target = target
         self.path = target.split(b"?", 1)[0].decode("latin-1")
         self.endpoint: Endpoint | None = None  # once the handler has inspected the head
+        self.caller: Caller = NOBODY  # likewise
+        self.awaits: asyncio.Task[None] | None = None  # before one knows who sends it
         self.headers = headers
         self.length = int(headers.get(b"content-length") or 0)
         self.expects = headers.get(b"expect", b"").lower() == b"100-continue"
@@ -58,9 +61,6 @@ class Request:
         self.refusal: ApiError | None = None
         self._budget = budget
 
-    def take(self, part: bytes) -> None:
-        """Keep a piece of the body."""
-        self.parts.append(part)
     def check_framing(self, version: str) -> None:
         """
         Refuse what two programs could read as two different requests, where the parser does not.
@@ -77,6 +77,9 @@ class Request:
             self.keep_alive = False
             raise BadRequest("The request is not valid HTTP/1.1.", code="bad_http")
 
+    def take(self, part: bytes) -> None:
+        """Keep a piece of the body."""
+        self.parts.append(part)
         self.size += len(part)
         self._budget.used += len(part)
 

@@ -23,7 +23,7 @@ class Endpoint(Struct, frozen=True):
     ``kind`` is how the model is found: in a JSON body, in a multipart form, by the id of a stored
     response in the path, or not at all since we answer ourselves (local). ``usage_option`` says
     that the stream reports usage only when asked; ``stores`` that the answer can be continued by
-    its id.
+    its id; ``open`` that nobody is asked who he is.
     """
 
     path: str
@@ -32,6 +32,7 @@ class Endpoint(Struct, frozen=True):
     dialect: Dialect = "openai"
     usage_option: bool = False
     stores: bool = False
+    open: bool = False
 
 
 ENDPOINTS = (
@@ -47,9 +48,9 @@ ENDPOINTS = (
     Endpoint("/detokenize"),
     Endpoint("/v1/audio/transcriptions", kind="multipart"),
     Endpoint("/v1/models", methods=("GET", "HEAD"), kind="local"),
-    Endpoint("/health", methods=("GET", "HEAD"), kind="local"),
-    Endpoint("/ready", methods=("GET", "HEAD"), kind="local"),
-    Endpoint("/metrics", methods=("GET", "HEAD"), kind="local"),
+    Endpoint("/health", methods=("GET", "HEAD"), kind="local", open=True),
+    Endpoint("/ready", methods=("GET", "HEAD"), kind="local", open=True),
+    Endpoint("/metrics", methods=("GET", "HEAD"), kind="local", open=True),
 )
 ONE_MODEL = Endpoint("/v1/models/{model}", methods=("GET", "HEAD"), kind="local")
 ONE_RESPONSE = Endpoint("/v1/responses/{id}", methods=("GET", "DELETE"), kind="stored")

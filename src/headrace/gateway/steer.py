@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from headrace.admission.types import NOBODY, Caller
 from headrace.config.rules import Rule, conflicts
 from headrace.config.schema import Config, Timeouts
 from headrace.errors import ConfigError
@@ -118,7 +119,12 @@ class Steer:
         request, actions, weights = exchange.request, self._actions, self.trials.weights
         found = exchange.traits or NO_TRAITS
         seen = look(
-            facts, found, request.headers, exchange.bytes_in, (exchange.request_id, self._clock())
+            facts,
+            found,
+            request.headers,
+            exchange.bytes_in,
+            (exchange.request_id, self._clock()),
+            exchange.caller,
         )
         ruling = book.decide(seen, weights)
         if isinstance(ruling, Unclassified):
@@ -207,6 +213,7 @@ def look(
     headers: Mapping[bytes, bytes],
     size: int,
     known: tuple[str, float],
+    caller: Caller = NOBODY,
 ) -> Facts:
     """
     A request as rules see it; ``size`` is its body's bytes, ``known`` its id and the time (s since
@@ -229,4 +236,6 @@ def look(
         json_schema=found.json_schema,
         user=found.user,
         session=session.decode("latin-1") if session else found.session,
+        tenant=caller.tenant,
+        key=caller.key,
     )

@@ -27,6 +27,8 @@ ITL_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
 TOTAL_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 UNKNOWN = "other"
+# Tenants with series of their own; more of them share one.
+MAX_TENANTS = 200
 
 
 class Metrics:
@@ -59,6 +61,15 @@ class Metrics:
         )  # fmt: skip
         for model in models:
             self._believed.labels(model)
+        self._by_tenant = Counter(
+            "headrace_tenant_requests_total", "Requests of a tenant by how they ended.",
+            ("tenant", "outcome"), registry=self.registry,
+        )  # fmt: skip
+        self._tenant_tokens = Counter(
+            "headrace_tenant_tokens_total", "Tokens of a tenant by kind: input, output, cached.",
+            ("tenant", "kind"), registry=self.registry,
+        )  # fmt: skip
+        self._tenants: set[str] = set()  # with series of their own
         self._ttft = _Histogram(
             "headrace_time_to_first_token_seconds",
             "From the request to the first byte of a streamed answer.",
@@ -114,6 +125,8 @@ class Metrics:
                 self._total.observe(model, record.total_ms)
                 self._ttft.observe(model, record.ttft_ms)
                 self._itl.observe(model, record.itl_p50_ms)
+            if record.tenant:
+                self._count_tenant(record)
         for labels, count in outcomes.items():
             self._requests.labels(*labels).inc(count)
         for name, count in attempts.items():
@@ -122,6 +135,19 @@ class Metrics:
             self._believed.labels(name).inc(count)
         for labels_of_kind, count in tokens.items():
             self._tokens.labels(*labels_of_kind).inc(count)
+
+    def _count_tenant(self, record: Record) -> None:
+        tenant = record.tenant
+        if tenant not in self._tenants:
+            if len(self._tenants) < MAX_TENANTS:
+                self._tenants.add(tenant)
+            else:
+                tenant = UNKNOWN
+        self._by_tenant.labels(tenant, record.outcome).inc()
+        if record.attempts:
+            self._tenant_tokens.labels(tenant, "input").inc(record.tokens_in)
+            self._tenant_tokens.labels(tenant, "output").inc(record.tokens_out)
+            self._tenant_tokens.labels(tenant, "cached").inc(record.tokens_cached)
 
     def dropped(self, lines: int) -> None:
         """Count log lines that were lost."""

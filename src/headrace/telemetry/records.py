@@ -65,6 +65,8 @@ class Record(Struct, gc=False, omit_defaults=True):
     rule: str = ""
     arm: str = ""
     judged: Class | None = None
+    tenant: str = ""
+    key: str = ""
     estimated: bool = False
     ttft_ms: float | None = None
     decision: Weighed | None = None
