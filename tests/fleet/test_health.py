@@ -397,6 +397,25 @@ class TestStuck:
 
 
 class TestLoad:
+    async def test_idle_replicas_are_read_less_often(self, rig: Rig) -> None:
+        """One that runs nothing is read a quarter as often as one that does, but it is read."""
+        counts = {"idle": 0, "busy": 0}
+
+        def counted(name: str, running: int) -> Script:
+            async def script(exchange: Exchange) -> None:
+                counts[name] += exchange.path == "/metrics"
+                await exchange.answer(200, b'vllm:num_requests_running{engine="0"} %d\n' % running)
+
+            return script
+
+        for name, running in (("idle", 0), ("busy", 1)):
+            (await rig.engine()).probe = counted(name, running)
+        await rig.gateway(load={"interval_s": 0.03}, health={"stuck_s": 0})
+
+        await eventually(lambda: counts["busy"] >= 40)
+
+        assert 5 <= counts["idle"] <= 20
+
     async def test_it_is_read(self, rig: Rig) -> None:
         """What the engine says is there, with its age."""
         engine = await rig.engine()
