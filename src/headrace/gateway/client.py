@@ -191,7 +191,8 @@ class Client(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass  # answered as plain HTTP/1.1; inspect saw that the connection must close
         except httptools.HttpParserError as error:
-            self._garbage(error)
+            if not self._lingering:  # else it is refused already, by its head
+                self._garbage(error)
             return
         if self._is_padded():
             self._garbage(None)
