@@ -198,7 +198,9 @@ def test_metric_labels_are_documented() -> None:
     arms = [{"name": "a"}, {"name": "b"}]
     rule = {"name": "r", "experiment": {"name": "e", "arms": arms}, "shadow": {"target": "m"}}
     backend = {"url": "http://a:1", "serves": ["m"], "kv_events": "tcp://a:2"}
-    with_series = Gateway(Config.model_validate({"backends": [backend], "rules": [rule]}))
+    issuer = {"issuer": "https://id", "audience": "a", "jwks": "https://id/jwks"}
+    tree = {"backends": [backend], "rules": [rule], "identity": {"jwt": [issuer]}}
+    with_series = Gateway(Config.model_validate(tree))
     with_series.metrics.observe([record()])
     with_series.class_metrics.born(["fast", "reasoning"], "fast")
     with_series.floor.tell("e", ("m",), "off", "idle")

@@ -192,9 +192,11 @@ class Door:
     @property
     def issuers(self) -> Mapping[str, float | None]:
         """Since when (monotonic, s) each issuer's public keys are known."""
-        if self._tokens is None:
-            return {}
-        return {name: each.read_at for name, each in self._tokens.keys.items()}
+        keys_of = self._tokens.keys if self._tokens is not None else {}
+        return {
+            each.issuer: keys_of[each.issuer].read_at if keys_of else None
+            for each in self._config.jwt
+        }
 
     @property
     def active(self) -> int:
