@@ -86,6 +86,14 @@ COMMANDS = {
         "Create, list, rotate and revoke API keys.",
         ("headrace keys create my-app", "headrace keys list"),
     ),
+    "usage": Entry(
+        "Show what was used and what it cost, from the configured ledger.",
+        (
+            "headrace usage --by model,day --since 7d",
+            "headrace usage statement --month 2026-11",
+            "headrace usage cost --since 24h",
+        ),
+    ),
     "models": Entry(
         "Pull, list and remove the models on this machine.",
         (

@@ -23,7 +23,7 @@ from headrace.fleet.floor import Floor, Why
 from headrace.fleet.health import CAUSES, Keeper
 from headrace.fleet.registry import Fleet
 from headrace.fleet.states import State
-from headrace.gateway import answers, local, routes
+from headrace.gateway import answers, local, routes, tally
 from headrace.gateway.classes import classifier
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
@@ -44,6 +44,7 @@ from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
+from headrace.telemetry.ledger import LedgerMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.state import StateMetrics
@@ -120,6 +121,9 @@ class Gateway:
         IdentityMetrics(self.metrics.registry, lambda: known(self.door))
         for backend in config.backends:
             self.fleet.add(backend)
+        self.meter = tally.metering(config.metering, self.fleet, self.log)
+        self.pipeline.begun = tally.begun(self.meter)
+        LedgerMetrics(self.metrics.registry, lambda: tally.seen(self.meter))
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
 
     # --- life ------------------------------------------------------------------------------
@@ -149,6 +153,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.feeds.check()
+        if self.meter is not None:
+            await self.meter.open()
         edge, server = self.config.edge, self.config.server
         await self.door.open(edge.host if edge.enabled else server.host)
         if self.classes is not None:
@@ -175,6 +181,8 @@ class Gateway:
         self.keeper.start()
         self.feeds.start()
         self._discovery.start()
+        if self.meter is not None:
+            self.meter.start()
         self.rules.start()
         self.door.start()
         self.log.event(
@@ -198,6 +206,8 @@ class Gateway:
             closing = Overloaded("The gateway is shutting down.", outcome="rejected_draining")
             exchange.interrupt(closing)
         await self._finish(1.0)
+        if self.meter is not None:
+            await self.meter.stop()
         for client in tuple(self.clients):
             client.close_when_idle()
         await asyncio.sleep(0)
@@ -270,6 +280,8 @@ class Gateway:
         self._active.discard(exchange)
         if exchange.plan is not None:
             self.steer.settled(exchange.plan, record)
+        if self.meter is not None:
+            self.meter.settled(record, exchange.ticket)
         self._note(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
 from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
+from headrace.metering.ticket import Ticket
 from headrace.telemetry.records import Record
 from headrace.types import Class, RequestFacts, Usage
 from headrace.upstream.connection import Connection
@@ -54,7 +55,7 @@ class Exchange:
         "lease", "media", "outcome", "place", "plan", "prompt", "reason",
         "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
-        "streaming", "task", "times", "total_at", "traits", "usage",
+        "streaming", "task", "ticket", "times", "total_at", "traits", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +107,7 @@ class Exchange:
         self.streaming = False
         self.cause: Exception | None = None
         self.task: asyncio.Task[None] | None = None
+        self.ticket: Ticket | None = None  # where the end of the answer waits for its row
         self._chunk_s = NEVER
         self._began = False
         self._settled = False

@@ -7,6 +7,7 @@ on the way ends in one ``except``, and ``settle`` runs exactly once however the 
 
 import asyncio
 import traceback
+from collections.abc import Callable
 
 from headrace.admission.types import Caller
 from headrace.config.schema import Config
@@ -44,6 +45,7 @@ class Pipeline:
         steer: Steer,
     ) -> None:
         self._log = log
+        self.begun: Callable[[Exchange], None] | None = None  # who hears of a request it has read
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
@@ -61,6 +63,8 @@ class Pipeline:
             body, asks_usage = self._read(exchange)
             if self._steer.book is not None:
                 body = await self._steer.apply(exchange, body, self._sticky)
+            if self.begun is not None:
+                self.begun(exchange)
             plan = exchange.plan
             several = plan is not None and len(plan.targets) > 1
             sender = self._fallbacks if several else self._dispatcher

@@ -7,6 +7,7 @@ wakes up for them. It settles the exchange in the same turn of the loop in which
 
 import asyncio
 import re
+from functools import partial
 
 import msgspec
 
@@ -32,8 +33,8 @@ class Relay:
     """Passes one answer on."""
 
     __slots__ = (
-        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_pieces", "_renamer",
-        "_reply", "_seek", "_splice", "_sticky",
+        "_client", "_done", "_edge", "_ended", "_exchange", "_frames", "_kept", "_pieces",
+        "_renamer", "_reply", "_seek", "_splice", "_sticky",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Relay:
         self._ended = False
         self._pieces = 0  # that passed through the frames, not by the splice
         self._edge = b""
+        self._kept = b""  # of a stream: its end, while its row must be safe first
         self._sticky = sticky
         self._seek: bytes | None = None  # of a stored answer, until its id was found
         self._splice: Splice | None = None
@@ -106,7 +108,7 @@ class Relay:
             typed = exchange.endpoint.stores
             frames = answers.error_frames(error, exchange.endpoint.dialect, typed=typed)
             exchange.settle()
-            self._client.end(self._frames.interrupt() + frames)
+            self._client.end(self._kept + self._frames.interrupt() + frames)
         else:
             exchange.settle()
             self._client.cut()
@@ -133,7 +135,7 @@ class Relay:
     def end(self, data: bytes) -> None:
         frames = self._frames
         if frames is not None:
-            data = frames.feed(data) + frames.flush()
+            data = self._kept + frames.feed(data) + frames.flush()
             self._pieces += 1
             self._exchange.times.append(now())
             self._note_stream(frames)
@@ -144,7 +146,11 @@ class Relay:
             self._exchange.usage = find_usage(self._edge)
         self._exchange.bytes_out += len(data)
         self._settle_well()
-        self._client.end(data)
+        ticket = self._exchange.ticket
+        if ticket is None:
+            self._client.end(data)
+        else:
+            ticket.then(partial(self._client.end, data))
 
     def broken(self, reason: str) -> None:
         if self._frames is not None and self._frames.finished(self._last()):
@@ -162,7 +168,7 @@ class Relay:
         if not self._exchange.begun:
             self._client.start(reply.status, self._head(answers.SSE_NAMES) + answers.SSE)
         write = self._client.chunk_writer()
-        if write is not None and self._renamer is None:
+        if write is not None and self._renamer is None and self._exchange.ticket is None:
             self._splice = Splice(write, self._exchange.times)
         if reply.complete:
             self.end(reply.body)
@@ -187,10 +193,19 @@ class Relay:
             data = frames.feed(data)
             self._pieces += 1
             self._reply.connection.splice = self._splice if frames.between else None
+            if self._exchange.ticket is not None:
+                data = self._keep_end(frames, data)
         else:
             data = self._piece(data)
         self._exchange.bytes_out += len(data)
         self._client.write(data)
+
+    def _keep_end(self, frames: Frames, data: bytes) -> bytes:
+        """What may leave at once: that the stream is over is told when its row is safe."""
+        if not self._kept and not frames.finished(b""):
+            return data
+        self._kept += data
+        return b""
 
     def _piece(self, data: bytes) -> bytes:
         """
@@ -212,7 +227,11 @@ class Relay:
         exchange.usage = usage_of(body)
         exchange.bytes_out = len(body)
         self._settle_well()
-        self._client.answer(self._reply.status, self._head(), body)
+        status, head = self._reply.status, self._head()
+        if exchange.ticket is None:
+            self._client.answer(status, head, body)
+        else:
+            exchange.ticket.then(partial(self._client.answer, status, head, body))
 
     def _error_answer(self) -> None:
         """

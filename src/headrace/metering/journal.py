@@ -119,10 +119,8 @@ class Journal:
         for path in sorted(self._folder.glob("*.lock")):
             if path.stem == self._identity:
                 continue
-            try:
-                lock = path.open("r+b", buffering=0)
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # it lives, or somebody else takes care of it
+            lock = _locked(path)
+            if lock is None:
                 continue
             yield Orphan(lock, tuple(sorted(self._folder.glob(f"{path.stem}-*{SUFFIX}"))))
 
@@ -158,6 +156,20 @@ class Journal:
             file.close()
         except OSError:  # a full disk: what could not be written was refused when it came
             return
+
+
+def _locked(path: Path) -> FileIO | None:
+    """The file with its lock; None where its owner lives, or somebody else takes care of it."""
+    try:
+        lock = path.open("r+b", buffering=0)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
 
 
 def row_line(row: Row) -> bytes:
