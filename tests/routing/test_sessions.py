@@ -1,5 +1,6 @@
 """sessions.py: where a session is at home, and what happens when that is gone."""
 
+from headrace.routing.blocks import hash_of
 from headrace.routing.sessions import Sessions
 from tests.routing.fleet import Stage
 
@@ -33,4 +34,32 @@ def test_the_oldest_are_forgotten() -> None:
     for key in ("a", "b", "a", "c"):
         sessions.pin(key, "r0")
 
-    assert ["a", "c"] == list(sessions._homes)
+    assert [hash_of("a"), hash_of("c")] == list(sessions._homes)
+
+
+def test_a_pin_whose_replica_is_gone_is_counted_as_such() -> None:
+    """A move because the replica has left counts twice: as a move, and as a new pin."""
+    sessions = Sessions()
+    sessions.pin("alice", "r0", ("r0", "r1"))
+    sessions.pin("alice", "r1", ("r0", "r1"))
+    sessions.pin("alice", "r2", ("r0", "r2"))
+
+    assert (2, 1) == (sessions.moved, sessions.repinned)
+
+
+def test_pins_travel() -> None:
+    """What one gateway has pinned since the last time is at home in the other, without its key."""
+    lanes = Stage(4).lanes
+    one, other = Sessions(), Sessions()
+    one.pin("before", "r1")
+    assert {} == one.take()
+
+    one.pin("alice", "r3")
+    taken = one.take()
+    other.pin("alice", "r0")
+    other.adopt(taken)
+
+    assert {hash_of("alice"): "r3"} == taken
+    assert {} == one.take()
+    assert "r3" == other.home("alice", lanes).name
+    assert 0 == other.moved

@@ -95,6 +95,25 @@ def simulate(
             min=0, metavar="SECOND", show_default=False, help="A replica dies; repeatable."
         ),
     ] = None,
+    gateways: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            show_default="1",
+            help="Gateways that get the requests by chance, each with its own router; repeatable.",
+        ),
+    ] = None,
+    share_s: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=10,
+            metavar="SECONDS",
+            help="How often those of Headrace tell each other what they did; 0 is never.",
+        ),
+    ] = 0.25,
     processes: Annotated[
         int, typer.Option(min=1, max=256, metavar="N", help="Runs at the same time.")
     ] = 1,
@@ -111,7 +130,7 @@ def simulate(
     source = contest.source(trace, requests, max_tokens)
     fleet = fleet_of(preset or ["h100-8b"], replicas, join or [], die or [])
     names = contest.policies(policy or ["lowest_cost"], compare or [])
-    wanted = contest.runs(names, rate or [1.0], seeds)
+    wanted = contest.runs(names, rate or [1.0], seeds, gateways or [1], share_s)
     found = _played(wanted, source, fleet, processes)
     results = contest.results(found)
     console = Console()
@@ -163,7 +182,7 @@ def _played(
         task = bar.add_task("simulating", total=len(wanted))
 
         def done(run: Run) -> None:
-            bar.update(task, advance=1, description=f"{run.policy} at {run.rate:g}")
+            bar.update(task, advance=1, description=f"{run.name} at {run.rate:g}")
 
         if processes == 1 or len(wanted) == 1:
             return contest.sequential(wanted, source, fleet, done)

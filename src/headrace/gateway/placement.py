@@ -146,7 +146,7 @@ class Placement:
     def promised(self, replica: Replica) -> int:
         """Requests that have a place there, those included that do not know of it yet."""
         lane = self._lanes.get(replica)
-        return lane.inflight - lane.others.inflight if lane is not None else 0
+        return lane.own if lane is not None else 0
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -235,11 +235,7 @@ class Placement:
                 self._exact ^= {replica}
                 self._resize(replica, self._lanes[replica])
         if len(self._replicas) > len(self._lanes):
-            for lane in [
-                each
-                for each in self._replicas
-                if each.closed and each.inflight == each.others.inflight
-            ]:
+            for lane in [each for each in self._replicas if each.closed and not each.own]:
                 del self._replicas[lane]
 
     def _tell(self, replica: Replica, lane: Lane) -> None:

@@ -93,8 +93,11 @@ class Lease(Struct, eq=False):
 UNKNOWN = Taken(0.0, 0.0, 0.0)
 
 
-class Part(Struct, frozen=True, gc=False):
-    """What other gateways have at a replica: requests, and tokens and ms as a lane counts them."""
+class Part(Struct, frozen=True, array_like=True, gc=False):
+    """
+    What a gateway has at a replica: requests, and tokens and ms as a lane counts them. Not the KV:
+    gateways have the same prefixes in it, and a sum would count them once for each of them.
+    """
 
     inflight: int = 0
     tokens: float = 0.0
@@ -102,7 +105,6 @@ class Part(Struct, frozen=True, gc=False):
     wait_ms: float = 0.0
     decodes: int = 0
     decode_tokens: float = 0.0
-    kv_used: float = 0.0
 
 
 NOBODY = Part()
@@ -228,17 +230,21 @@ class Lane:
             if lease.lane is self and not lease.first_at:
                 self._prefilled(lease, at)
 
+    @property
+    def own(self) -> int:
+        """Requests in flight there of this gateway alone."""
+        return self.inflight - self.others.inflight
+
     def part(self, now: float) -> Part:
         """What this gateway alone has there."""
         others = self.others
         return Part(
-            self.inflight - others.inflight,
+            self.own,
             self.tokens - others.tokens,
             self.unprefilled - others.unprefilled,
             self.own_wait_ms(now),
             self.decodes - others.decodes,
             self.decode_tokens - others.decode_tokens,
-            self.kv_used - others.kv_used,
         )
 
     # --- events -----------------------------------------------------------------------------
@@ -251,7 +257,6 @@ class Lane:
         self.unprefilled += others.unprefilled - before.unprefilled
         self.decodes += others.decodes - before.decodes
         self.decode_tokens += others.decode_tokens - before.decode_tokens
-        self.kv_used += others.kv_used - before.kv_used
         self.ahead_ms, self.ahead_at = others.wait_ms, now
 
     def count(self, ask: Ask, now: float) -> Lease:
@@ -317,7 +322,7 @@ class Lane:
         others = self.others
         if self.inflight == others.inflight:  # no dust of floating point
             self.tokens, self.unprefilled = others.tokens, others.unprefilled
-            self.decode_tokens, self.kv_used = others.decode_tokens, others.kv_used
+            self.decode_tokens, self.kv_used = others.decode_tokens, 0.0
             self.quiet.clear()
         return True
 

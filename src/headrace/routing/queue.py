@@ -87,7 +87,7 @@ class Pool:
         self._names: tuple[str, ...] = ()
         self._seeds: tuple[int, ...] = ()
         self.turn = 0
-        self._sessions = Sessions()
+        self.sessions = Sessions()
 
     # --- members ----------------------------------------------------------------------------
 
@@ -228,7 +228,7 @@ class Pool:
     def weigh(self, ask: Ask, lanes: Sequence[Lane], now: float) -> tuple[Depths, list[Terms]]:
         """What the request would cost at each lane, and how much of it is cached there."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
-        home = self._sessions.home(ask.session, lanes) if ask.session else None
+        home = self.sessions.home(ask.session, lanes) if ask.session else None
         return depths, score(ask, lanes, depths, now, self.lessons.outlook, home)
 
     def _try(self, ask: Ask, now: float, *, wait: bool) -> Lease | None:
@@ -324,7 +324,7 @@ class Pool:
         if ask.blocks:
             lease.stamp = self.index.hold(lane.slot, ask.blocks, depth)
         if ask.session:
-            self._sessions.pin(ask.session, lane.name)
+            self.sessions.pin(ask.session, lane.name, self._names)
         return lease
 
     # --- the queue --------------------------------------------------------------------------

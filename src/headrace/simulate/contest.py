@@ -5,10 +5,12 @@ there are, and one of them. What they found is put together in ``report``.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from headrace.errors import ConfigError
 from headrace.simulate import ours
+from headrace.simulate.gateways import Gateways
 from headrace.simulate.policy import Policy
 from headrace.simulate.report import Figures, Spread, gather, measure
 from headrace.simulate.rivals import RIVALS
@@ -37,11 +39,24 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: who, how fast, and the seed of arrivals and of chance."""
+    """
+    One run: who, how fast, and the seed of arrivals and of chance; ``gateways`` of them, which tell
+    each other what they did every ``share_s`` (0: never).
+    """
 
     policy: str
     rate: float
     seed: int
+    gateways: int = 1
+    share_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        if self.gateways == 1:
+            return self.policy
+        alone = "" if self.share_s or not self.policy.startswith(OURS) else ", alone"
+        return f"{self.policy} x {self.gateways}{alone}"
 
 
 def source(name: str, requests: int | None, max_tokens: int | None) -> Source:
@@ -97,6 +112,13 @@ def policies(own: Iterable[str], rivals: Iterable[str]) -> list[str]:
     return [*dict.fromkeys(found)]
 
 
+def router(run: Run) -> Policy:
+    """Who decides in a run."""
+    if run.gateways == 1:
+        return policy(run.policy)
+    return Gateways([policy(run.policy) for _ in range(run.gateways)], run.share_s)
+
+
 def policy(name: str) -> Policy:
     """The policy of that name, new."""
     if name.startswith(OURS):
@@ -113,14 +135,26 @@ def play(run: Run, requests: Source, fleet: Fleet) -> Figures:
 
     """
     trace = requests.trace(run.rate, run.seed)
-    return measure(World(trace, fleet, policy(run.policy), run.seed).run())
+    return measure(World(trace, fleet, router(run), run.seed).run())
 
 
-def runs(names: Sequence[str], rates: Sequence[float], seeds: int) -> list[Run]:
-    """All runs of a contest; the seeds of one policy stand together."""
-    return [
-        Run(name, rate, seed) for rate in rates for name in names for seed in range(1, seeds + 1)
-    ]
+def runs(
+    names: Sequence[str],
+    rates: Sequence[float],
+    seeds: int,
+    gateways: Sequence[int] = (1,),
+    share_s: float = 0.0,
+) -> list[Run]:
+    """
+    All runs of a contest; the seeds of one policy stand together. Several gateways of ours that
+    tell each other what they do have the same without that beside them.
+    """
+    found = []
+    for rate, name, number in product(rates, names, gateways):
+        talks = share_s > 0 and number > 1 and name.startswith(OURS)
+        for each in (0.0, share_s) if talks else (0.0,):
+            found += [Run(name, rate, seed, number, each) for seed in range(1, seeds + 1)]
+    return found
 
 
 Results = dict[float, dict[str, Mapping[str, Spread | None]]]
@@ -130,7 +164,7 @@ def results(found: Mapping[Run, Figures]) -> Results:
     """By rate and policy, in the order of the runs: each figure over the seeds."""
     table: dict[float, dict[str, list[Figures]]] = {}
     for run, figures in found.items():
-        table.setdefault(run.rate, {}).setdefault(run.policy, []).append(figures)
+        table.setdefault(run.rate, {}).setdefault(run.name, []).append(figures)
     return {
         rate: {name: gather(each) for name, each in by_policy.items()}
         for rate, by_policy in table.items()

@@ -31,22 +31,28 @@ class Ours(Policy):
     def __init__(self, policy: str = LATE, order: str = "balanced") -> None:
         self._policy = policy
         self._order = order
+        self.sent: list[tuple[str, Sequence[int]]] | None = None  # prompts, for other gateways
 
     def begin(self, fleet: Mapping[int, Engine], block_tokens: int, seed: int) -> None:
         self._fleet = fleet
         self._parts = max(1, block_tokens // GRAIN)
         self._grain = block_tokens / self._parts
-        self._index = Index()
+        self.index = Index()
         settings = Settings(policy=self._policy, order=self._order, seed=seed)
-        self._pool = Pool(self._index, settings)
+        self._pool = Pool(self.index, settings)
         self._lanes: dict[int, Lane] = {}
         self._numbers: dict[Lane, int] = {}
         self._leases: dict[int, Lease] = {}  # by request
         self._granted: list[Lease] = []
 
+    @property
+    def lanes(self) -> Iterable[Lane]:
+        """Its lanes."""
+        return self._lanes.values()
+
     def joined(self, number: int, now_s: float) -> None:
         kv_tokens = self._fleet[number].capacity
-        slot = self._index.open(int(kv_tokens / self._grain))
+        slot = self.index.open(int(kv_tokens / self._grain))
         lane = Lane(f"replica-{number}", slot, kv_tokens=kv_tokens)
         self._lanes[number] = lane
         self._numbers[lane] = number
@@ -58,7 +64,7 @@ class Ours(Policy):
         self._granted += self._pool.seat(others, now_s)
         for lease in [each for each in self._leases.values() if each.lane is lane]:
             self._granted += self._pool.end(lease, now_s)
-        self._index.close(lane.slot)
+        self.index.close(lane.slot)
         del self._numbers[lane]
 
     def offer(self, job: Job, now_s: float) -> None:
@@ -90,6 +96,8 @@ class Ours(Policy):
             job, lane = lease.ask.owner, lease.lane
             if isinstance(job, Job) and lane is not None:  # else the replica died in this instant
                 self._leases[job.request.number] = lease
+                if self.sent is not None:
+                    self.sent.append((lane.name, lease.ask.blocks))
                 yield job, self._numbers[lane]
 
 
