@@ -109,8 +109,7 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None  # where the end of the answer waits for its row
         self._chunk_s = NEVER
-        self._began = False
-        self._settled = False
+        self._began = self._settled = False
 
     # --- the clocks -----------------------------------------------------------------------
 
