@@ -80,6 +80,7 @@ def _runtime(edge: Edge) -> dict[str, Any]:
         "http.max_requests_per_io_cycle": 1,
         "overload.premature_reset_total_stream_count": edge.limits.max_resets,
         "overload.premature_reset_min_stream_lifetime_seconds": 1,
+        "envoy.reloadable_features.strict_chunk_parsing": True,
         "re2.max_program_size.error_level": 1000,  # the pattern of request ids has 643
     }
 

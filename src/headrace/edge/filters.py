@@ -11,6 +11,7 @@ from headrace.config.edge import EdgeJwt, EdgePrivate, EdgeRate
 from headrace.config.schema import Config
 from headrace.edge.node import seconds, typed
 
+REFUSED_METHODS = ("CONNECT", "TRACE")  # a tunnel, and an echo of what proxies added
 HEALTH = "/edge/ready"  # answered here; 503 while it drains
 
 
@@ -23,6 +24,9 @@ def chain(config: Config) -> list[dict[str, Any]]:
     if edge.jwt is not None:
         filters.append(_jwt(edge.jwt))
     filters += [
+        # Refuses what is said to be too long at once; the buffer, what turns out to be.
+        _filter("body_size_limit", "extensions.filters.http.body_size_limit.v3.BodySizeLimit",
+                max_request_bytes=body_bytes(config)),
         _filter("buffer", "extensions.filters.http.buffer.v3.Buffer",
                 max_request_bytes=body_bytes(config)),
         _filter("router", "extensions.filters.http.router.v3.Router"),
@@ -49,7 +53,7 @@ def _health() -> dict[str, Any]:
 
 
 def _private(private: EdgePrivate) -> dict[str, Any]:
-    """Paths for operators, 403 for everybody else; by the client's own address."""
+    """403: methods that nobody needs; paths for operators to others, by the client's address."""
     networks = [network.rpartition("/") for network in private.allow_from]
     operators = [
         {"remote_ip": {"address_prefix": address, "prefix_len": int(length)}}
@@ -59,7 +63,13 @@ def _private(private: EdgePrivate) -> dict[str, Any]:
     if operators:
         stranger = {"not_id": {"or_ids": {"ids": operators}}}
     paths = [{"url_path": {"path": {"prefix": path}}} for path in private.paths]
-    policies = {"private": {"permissions": paths, "principals": [stranger]}} if paths else {}
+    refused = [
+        {"header": {"name": ":method", "string_match": {"exact": method}}}
+        for method in REFUSED_METHODS
+    ]
+    policies = {"methods": {"permissions": refused, "principals": [{"any": True}]}}
+    if paths:
+        policies["private"] = {"permissions": paths, "principals": [stranger]}
     return _filter(
         "rbac",
         "extensions.filters.http.rbac.v3.RBAC",

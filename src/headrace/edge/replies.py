@@ -39,6 +39,7 @@ REPLIES = (
     Reply(429, "rate_limit_error", "rate_limit_error", "rate_limit_exceeded",
           "Too many requests from this address."),
     Reply(431, *_INVALID, "headers_too_large", "The request's head is too large."),
+    Reply(501, *_INVALID, "bad_http", "This transfer-encoding is not known here."),
     Reply(502, "api_error", "api_error", "gateway_failed", "The gateway broke off its answer."),
     Reply(503, *_BUSY, "overloaded", "No gateway has room or can be reached at the moment."),
     Reply(504, "api_error", "timeout_error", "timeout", "The gateway did not answer in time."),
