@@ -1,10 +1,12 @@
 """The price book in force: that of the configuration, or that of a file of its own."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from headrace.config.document import parse
+from headrace.config.fields import Keys
 from headrace.config.metering import Metering
 from headrace.config.prices import Prices
 from headrace.errors import ConfigError
@@ -33,9 +35,13 @@ def _read(file: Path) -> Prices:
     try:
         return Prices.model_validate(document.value or {})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        keys, lines = first["loc"], document.lines
-        line = next((lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in lines), 1)
-        what = first["msg"].removeprefix("Value error, ")
-        place = ".".join(map(str, keys)) or "the book"
-        raise ConfigError(f"{file}:{line}: {place}: {what}.") from None
+        problems = error.errors(include_url=False)
+        told = [_sentence(file, document.lines, each["loc"], each["msg"]) for each in problems]
+        raise ConfigError("\n".join(told)) from None
+
+
+def _sentence(file: Path, lines: Mapping[Keys, int], keys: Keys, message: str) -> str:
+    """One problem, with the line of the place or of what it stands in."""
+    line = next((lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in lines), 1)
+    place = ".".join(map(str, keys)) or "the book"
+    return f"{file}:{line}: {place}: {message.removeprefix('Value error, ')}."

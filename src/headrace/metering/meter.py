@@ -204,8 +204,12 @@ class Meter:
             ) from error
         try:
             return self._connect()
+        except StartError:
+            self._journal.close()
+            raise
         except StoreLost as error:
             if self._config.address.startswith(SQLITE):
+                self._journal.close()
                 raise StartError(f"Cannot open the ledger {self._config.shown}: {error}.") from None
             self._event("ledger_lost", ledger=self._config.shown, reason=str(error))
             return None

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,6 +18,8 @@ from headrace.metering.stores import (
     missing,
     sqlite_path,
 )
+
+SWITCH_S = 0.02  # between attempts to switch a new file to its mode
 
 
 class SqliteStore:
@@ -36,7 +39,7 @@ class SqliteStore:
             )
         try:
             with _losing():
-                self._db.execute("PRAGMA journal_mode=WAL")
+                self._write_ahead(config.timeout_s)
                 level = "FULL" if config.durability == "strict" else "NORMAL"
                 self._db.execute(f"PRAGMA synchronous={level}")
                 self._migrate()
@@ -58,6 +61,19 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file (``Store``)."""
         self._db.close()
+
+    def _write_ahead(self, timeout_s: float) -> None:
+        """The switch does not wait for another process that makes it at the same time."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(SWITCH_S)
+            else:
+                return
 
     def _migrate(self) -> None:
         """``BEGIN IMMEDIATE`` lets one gateway do it while the others wait."""
