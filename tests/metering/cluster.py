@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HINT = "PostgreSQL is not installed; run scripts/install-servers"
 START_S = 20.0
@@ -42,14 +43,14 @@ class Cluster:
         log = (self._folder / "log").open("wb")
         self._process = subprocess.Popen(
             [
-                self._bin / "postgres", "-D", self._data, "-p", str(self.port), "-F",
-                "-h", "127.0.0.1", "-k", self._folder,
+                str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-F",
+                "-h", "127.0.0.1", "-k", str(self._folder),
             ],
             stdout=log, stderr=log, **self._as_user(),
         )  # fmt: skip
         log.close()
         deadline = time.monotonic() + START_S
-        ready = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode:
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             assert self._process.poll() is None, (self._folder / "log").read_text()
@@ -89,11 +90,14 @@ class Cluster:
 
     def _call(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._bin / program, *arguments], capture_output=True, check=False, **self._as_user()
+            [str(self._bin / program), *arguments],
+            capture_output=True,
+            check=False,
+            **self._as_user(),
         )
         assert not done.returncode, done.stderr.decode()
 
-    def _as_user(self) -> dict[str, str]:
+    def _as_user(self) -> dict[str, Any]:
         as_root = {"user": self._user, "group": self._user} if os.geteuid() == 0 else {}
         return as_root | {"cwd": str(self._folder)}
 

@@ -1,6 +1,7 @@
 """What a finished request leaves in the ledger."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -43,9 +44,7 @@ def test_row_has_what_the_record_says() -> None:
         (False, {"outcome": "client_gone", "status": 0, "attempts": 0}),
     ],
 )
-def test_tokens_count_where_something_was_answered(
-    charged: bool, changes: dict[str, object]
-) -> None:
+def test_tokens_count_where_something_was_answered(charged: bool, changes: dict[str, Any]) -> None:
     """An error instead of an answer costs nothing, and has no tokens in any sum."""
     found = row("id", a_record(**changes), BOOK)
 
