@@ -4,7 +4,8 @@ from itertools import count
 
 from headrace.routing.index import Index
 from headrace.routing.lane import Ask, Lane, Lease
-from headrace.routing.queue import Pool, Settings
+from headrace.routing.queue import Pool
+from headrace.routing.settings import Settings
 
 GRAIN = 64.0
 

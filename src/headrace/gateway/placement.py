@@ -6,7 +6,7 @@ for the requests that wait. What is decided, and why, is routing/queue.py's.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from headrace.config.routing import Routing
@@ -20,7 +20,8 @@ from headrace.routing.decision import ONLY, Decision
 from headrace.routing.index import Index
 from headrace.routing.lane import USUAL_KV, Ask, Lane, Lease
 from headrace.routing.ledger import Ledger
-from headrace.routing.queue import Pool, Settings
+from headrace.routing.queue import Pool
+from headrace.routing.settings import Settings
 from headrace.routing.terms import COST
 from headrace.telemetry.records import Weighed
 from headrace.types import Usage
@@ -130,8 +131,15 @@ class Placement:
         self._generations = 0
         self._timer: asyncio.TimerHandle | None = None
         self._synced_at = 0.0
+        # Where prompts went since the other gateways were told; None: there are none (peers.py).
+        self.sent: list[tuple[str, Sequence[int]]] | None = None
         self._exact: set[Replica] = set()  # whose lanes were told that their ledgers are exact
         fleet.watch(self._moved)
+
+    @property
+    def lanes(self) -> Collection[Lane]:
+        """The replicas as routing sees them."""
+        return self._lanes.values()
 
     @property
     def waiting(self) -> int:
@@ -157,6 +165,8 @@ class Placement:
             raise LookupError("This lease has ended.")
         if lane.ledger is not None:
             lease.tag = lane.ledger.expect(lease.ask)
+        if self.sent is not None and lease.ask.blocks:
+            self.sent.append((lane.name, lease.ask.blocks))
         return self._replicas[lane], Place(self, self.models[model], lease)
 
     def bind(self, ask: Ask, model: str, holder: Replica) -> Lease:
@@ -318,7 +328,7 @@ class Placement:
         self._timer = None
         moment = now()
         for seats in self.models.values():
-            if seats.pool.queue:
+            if seats.pool.line:
                 self.wake(seats.pool.pump(moment))
         self._look_later()
 

@@ -5,7 +5,7 @@ A lane's numbers change with three events of a request only: it is taken, its fi
 ends. Each lease releases exactly once, whatever the order and however often it is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from heapq import heappop, heappush
 from typing import Protocol
 
@@ -33,8 +33,9 @@ class Ask(Struct, eq=False):
     ``tokens`` of prompt are an estimate, ``blocks`` its chained hashes, each ``grain`` tokens long;
     ``loud`` says that its first token will be told (a stream). ``number`` breaks ties, a hash of
     the prompt; ``session`` is a key of the client, "" for none; ``policy`` is empty for the usual
-    one. ``tried`` are replicas that may not be chosen. ``size`` (bytes of prompt) and ``owner`` are
-    whatever the caller wants to find again.
+    one. Of those that wait a higher ``rank`` goes first, and in a rank the ``tenant`` that has had
+    the least for its ``weight``. ``tried`` are replicas that may not be chosen. ``size`` (bytes of
+    prompt) and ``owner`` are whatever the caller wants to find again.
     """
 
     tokens: float
@@ -45,6 +46,9 @@ class Ask(Struct, eq=False):
     number: int = 0
     session: str = ""
     policy: str = ""
+    rank: int = 0
+    tenant: str = ""
+    weight: float = 1.0
     size: int = 0
     tried: set[str] | None = None
     owner: object = None
@@ -84,6 +88,7 @@ class Lease(Struct, eq=False):
     spread: float = 0.0  # tokens from one mark to the next
     depth: int = 0  # blocks that were believed to be cached
     stamp: int = 0  # of its blocks in the index
+    charged: float = 0.0  # tokens that its tenant was charged with, since others wait
     tag: str = ""  # by which the engine's events name it
     first_at: float = 0.0
     decision: Decision | None = None
@@ -121,9 +126,10 @@ class Book(Protocol):
 
 
 class Granter(Protocol):
-    """Who grants leases to those in its ``queue``, and must hear that a lane has room again."""
+    """Who grants leases to those in its ``line``, and must hear that a lane has room again."""
 
-    queue: list[tuple[float, int, Ask]]
+    @property
+    def line(self) -> Sized: ...
 
     def pump(self, now: float) -> list[Lease]: ...
 
@@ -235,29 +241,7 @@ class Lane:
         """Requests in flight there of this gateway alone."""
         return self.inflight - self.others.inflight
 
-    def part(self, now: float) -> Part:
-        """What this gateway alone has there."""
-        others = self.others
-        return Part(
-            self.own,
-            self.tokens - others.tokens,
-            self.unprefilled - others.unprefilled,
-            self.own_wait_ms(now),
-            self.decodes - others.decodes,
-            self.decode_tokens - others.decode_tokens,
-        )
-
     # --- events -----------------------------------------------------------------------------
-
-    def join(self, others: Part, now: float) -> None:
-        """Other gateways have this there now, in the place of what they had."""
-        before, self.others = self.others, others
-        self.inflight += others.inflight - before.inflight
-        self.tokens += others.tokens - before.tokens
-        self.unprefilled += others.unprefilled - before.unprefilled
-        self.decodes += others.decodes - before.decodes
-        self.decode_tokens += others.decode_tokens - before.decode_tokens
-        self.ahead_ms, self.ahead_at = others.wait_ms, now
 
     def count(self, ask: Ask, now: float) -> Lease:
         """Count a request for a policy that predicts nothing; ``end`` takes it back."""

@@ -18,7 +18,7 @@ def preview(pool: Pool, ask: Ask, now: float) -> Decision | None:
     lanes, name = pool.lanes, ask.policy or pool.settings.policy
     names = tuple(lane.name for lane in lanes)
     number = ask.number or -(pool.turn + 1)
-    if len(lanes) == 1 and not pool.queue:
+    if len(lanes) == 1 and not pool.line:
         return Decision(name, ONLY, names, 0, ask.tokens)
     policy = POLICIES[name]
     if policy is not lowest_cost:
@@ -27,7 +27,7 @@ def preview(pool: Pool, ask: Ask, now: float) -> Decision | None:
         chosen = policy(View(ask, lanes, depths, pool.turn + 1, seed, outlook, now))
         return Decision(name, name, names, chosen, ask.tokens, number)
     open_ = tuple(index for index, lane in enumerate(lanes) if pool.takes(lane, ask))
-    if not open_ or pool.queue:
+    if not open_ or pool.line:
         return None
     terms, seeds = tuple(pool.weigh(ask, lanes, now)[1]), tuple(lane.seed for lane in lanes)
     chosen = pick(terms, seeds, number, open_)

@@ -6,18 +6,18 @@ waits here, where any of them can still get it (late binding). It also waits whe
 is best for it is full and every other would cost it more than that wait.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED, Decision, shortest_ms
 from headrace.routing.index import NOWHERE, Depths, Index
 from headrace.routing.lane import Ask, Lane, Lease, Taken
 from headrace.routing.lessons import Lessons
+from headrace.routing.line import OUTPUT, Line
 from headrace.routing.policies import BLIND, LOWEST_COST, POLICIES, View
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
+from headrace.routing.settings import MODES, USUAL, Settings
 from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, TIE_MS, WAIT, Terms, pick
 from headrace.types import Usage
 
@@ -36,34 +36,6 @@ AGAIN_S = 0.05
 Order = Callable[[Ask], float]
 
 
-class Mode(NamedTuple):
-    """An order of the queue: ms that a second of waiting is worth, and whether KV must fit."""
-
-    age_ms: float | None  # None: first come, first served
-    kv_gate: bool
-
-
-MODES = {
-    "fast": Mode(30.0, kv_gate=True),
-    "balanced": Mode(1000.0, kv_gate=False),
-    "fair": Mode(None, kv_gate=False),
-}
-
-
-class Settings(NamedTuple):
-    """What the configuration's ``routing`` says."""
-
-    policy: str = "lowest_cost"
-    order: str = "balanced"
-    kappa: float = 3.0
-    lam: float = 0.02
-    sticky_ms: float = 20.0
-    seed: int = 0
-
-
-USUAL = Settings()
-
-
 class Pool:
     """
     The queue of one model and the lanes that serve it.
@@ -78,7 +50,7 @@ class Pool:
         self.mode = MODES[settings.order]
         self._blind = settings.policy in BLIND  # nobody has asked for more than counts yet
         self.lanes: tuple[Lane, ...] = ()
-        self.queue: list[tuple[float, int, Ask]] = []
+        self.line = Line()
         self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
         # The seam of admission: what comes first has the smaller number (ms).
         self.order: Order = self._order
@@ -120,12 +92,12 @@ class Pool:
         name = ask.policy or self.settings.policy
         if name not in BLIND:
             self._blind = False
-        if len(lanes) == 1 and not self.queue:
+        if len(lanes) == 1 and not self.line:
             decision = Decision(name, ONLY, self._names_of(lanes), 0, ask.tokens)
             return [self._take(ask, lanes[0], NOWHERE, decision, now)]
         if name != LOWEST_COST:
             return [self._at_once(ask, name, lanes, now)]
-        if not self.queue:
+        if not self.line:
             lease = self._try(ask, now, wait=True)
             if lease is not None:
                 return [lease]
@@ -151,7 +123,7 @@ class Pool:
     def pump(self, now: float) -> list[Lease]:
         """Send on what can go: called when a replica has room, and when time has passed."""
         granted: list[Lease] = []
-        if not self.queue:
+        if not self.line:
             return granted
         for lane in self.lanes:
             if lane.quiet:
@@ -162,12 +134,14 @@ class Pool:
             lease = self._try(ask, now, wait=False)
             if lease is not None:
                 self._grant(lease, granted)
-        position = 0
-        while position < min(LOOK, len(self.queue)) and self._has_room():
-            ask = self.queue[position][2]
-            lease = None if ask in self._reserved else self._try(ask, now, wait=True)
+        passed: set[Ask] = set()
+        while len(passed) < LOOK and self._has_room():
+            turn = self.line.first(now, passed)
+            if turn is None:
+                break
+            lease = None if turn in self._reserved else self._try(turn, now, wait=True)
             if lease is None:
-                position += 1
+                passed.add(turn)
             else:
                 self._grant(lease, granted)
         return granted
@@ -195,18 +169,21 @@ class Pool:
         if lease.counted:
             return []
         self.lessons.ended(lane, lease, usage, now)
+        if lease.charged:
+            had = usage.prompt + OUTPUT * usage.completion if usage is not None else 0.0
+            self.line.charge(lease.ask, had - lease.charged)
         return _pump(lane, now)
 
     def abandon(self) -> list[Ask]:
         """Nobody serves the model any more: give up all that wait, in order."""
-        asks = [ask for _, _, ask in self.queue]
+        asks = list(self.line)
         for ask in asks:
             self._dequeue(ask)
         return asks
 
     def due(self, now: float) -> float | None:
         """When to pump if nothing happens until then; None while nobody waits."""
-        if not self.queue:
+        if not self.line:
             return None
         quiet = [lane.quiet[0][0] for lane in self.lanes if lane.quiet]
         return max(now, min([now + AGAIN_S, *quiet]))
@@ -214,7 +191,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
-        return len(self.queue)
+        return len(self.line)
 
     # --- choosing ---------------------------------------------------------------------------
 
@@ -274,7 +251,7 @@ class Pool:
         first, other = lanes[costs.index(soonest)], lanes[costs.index(among_open)]
         if first.rates is not other.rates:
             better = sum(cost < among_open for cost in costs)
-            for _, _, waiting in self.queue:
+            for waiting in self.line:
                 if waiting is ask:
                     break
                 soonest += waiting.shortest_ms / better
@@ -339,18 +316,24 @@ class Pool:
     def _enqueue(self, ask: Ask) -> None:
         self.turn += 1
         ask.place = self.order(ask), self.turn
-        insort(self.queue, (*ask.place, ask))
+        self.line.add(ask)
         self._oldest[ask] = None
 
     def _dequeue(self, ask: Ask) -> None:
         if ask.place is not None:
-            del self.queue[bisect_left(self.queue, ask.place)]
+            self.line.remove(ask)
             ask.place = None
         del self._oldest[ask]
         self._unreserve(ask)
 
     def _grant(self, lease: Lease, granted: list[Lease]) -> None:
-        self._dequeue(lease.ask)
+        ask = lease.ask
+        self.line.granted(ask)
+        output = self.lessons.outlook.output
+        output = min(ask.max_tokens, output) if ask.max_tokens else output
+        lease.charged = ask.tokens + OUTPUT * output
+        self.line.charge(ask, lease.charged)
+        self._dequeue(ask)
         granted.append(lease)
 
     # --- reservations -----------------------------------------------------------------------
@@ -391,6 +374,6 @@ def _pump(lane: Lane, now: float) -> list[Lease]:
     """Whoever may have waited for room at the lane."""
     granted: list[Lease] = []
     for pool in lane.pools:
-        if pool.queue:
+        if pool.line:
             granted += pool.pump(now)
     return granted

@@ -6,7 +6,8 @@ from headrace.routing.blocks import BLOCK, USUAL_BYTES
 from headrace.routing.index import Index
 from headrace.routing.lane import Ask, Lane, Lease
 from headrace.routing.policies import POLICIES
-from headrace.routing.queue import AGAIN_S, MODES, Pool, Settings
+from headrace.routing.queue import AGAIN_S, Pool
+from headrace.routing.settings import MODES, Settings
 from headrace.simulate.engine import Engine, Job
 from headrace.simulate.policy import Policy
 from headrace.types import Usage
