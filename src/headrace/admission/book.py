@@ -3,7 +3,7 @@ The book: all keys and tenants that are kept, who changed them, and the changes 
 moment is an argument. Reading and writing it is the stores' (file.py, shared.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -50,10 +50,8 @@ class Book(Struct, frozen=True, omit_defaults=True):
     audit: tuple[Change, ...] = ()
 
 
-class Edit(Protocol):
-    """A change of the book; may raise a ConfigError, and then nothing has changed."""
-
-    def __call__(self, book: Book) -> Book: ...
+Edit = Callable[[Book], Book]
+"""A change of the book; may raise a ConfigError, and then nothing has changed."""
 
 
 class Store(Protocol):

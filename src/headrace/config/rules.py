@@ -124,6 +124,9 @@ class Match(Section):
     @field_validator("headers")
     @classmethod
     def _lower(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name.lower().startswith("x-headrace-"):
+                raise ValueError(f"{name} is ours to say; what a client sends there is not read")
         return {name.lower(): value for name, value in headers.items()}
 
 

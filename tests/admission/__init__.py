@@ -1,0 +1,1 @@
+"""Tests of admission/: who may enter."""
