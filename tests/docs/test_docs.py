@@ -200,6 +200,7 @@ def test_metric_labels_are_documented() -> None:
     backend = {"url": "http://a:1", "serves": ["m"], "kv_events": "tcp://a:2"}
     issuer = {"issuer": "https://id", "audience": "a", "jwks": "https://id/jwks"}
     tree = {"backends": [backend], "rules": [rule], "identity": {"jwt": [issuer]}}
+    tree |= {"state": {"url": "redis://localhost"}}
     with_series = Gateway(Config.model_validate(tree))
     with_series.metrics.observe([record()])
     with_series.class_metrics.born(["fast", "reasoning"], "fast")
@@ -207,6 +208,9 @@ def test_metric_labels_are_documented() -> None:
     with_series.floor.started("m", "start", 1.0)
     with_series.floor.rested("m", "stop")
     with_series.floor.refuse(["m"], "no GPU", 1.0)
+    assert with_series.state is not None
+    with_series.state.meter.took("ping", 0.001)
+    with_series.state.meter.failed("ping")
 
     for family in with_series.metrics.registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.routing.lane import NOBODY, Ask, Part
-from headrace.routing.peers import Peers, Report, learn
+from headrace.routing.peers import Peers, Report, learn, part
 from tests.routing.fleet import Stage
 
 
@@ -37,25 +37,25 @@ def test_own_requests_come_and_go_beside_them() -> None:
     stage = Stage(1)
     lane, pool = stage.lanes[0], stage.pool
     peers = Peers(60.0)
-    before = lane.part(0.0)
+    before = part(lane, 0.0)
     (lease,) = pool.offer(ask(), 0.0)
     peers.hear(report("b", 1, **{lane.name: Part(5, 5000.0, 2000.0, 100.0, 2, 3000.0)}), 0.0)
     peers.join([lane], 0.0)
 
-    assert 1 == lane.own == lane.part(0.0).inflight
-    assert 1000.0 == lane.part(0.0).unprefilled
+    assert 1 == lane.own == part(lane, 0.0).inflight
+    assert 1000.0 == part(lane, 0.0).unprefilled
 
     pool.first_token(lease, 0.1)
     peers.hear(report("b", 2, **{lane.name: Part(4, 4000.0, 1000.0, 50.0, 3, 3000.0)}), 0.2)
     peers.join([lane], 0.2)
 
     assert (5, 1000.0) == (lane.inflight, lane.unprefilled)
-    assert (1, 0.0, 1) == (lane.own, lane.part(0.2).unprefilled, lane.part(0.2).decodes)
+    assert (1, 0.0, 1) == (lane.own, part(lane, 0.2).unprefilled, part(lane, 0.2).decodes)
 
     pool.end(lease, 0.3)
 
     assert (4, 4000.0, 3) == (lane.inflight, lane.tokens, lane.decodes)
-    assert before == lane.part(0.3)
+    assert before == part(lane, 0.3)
 
 
 def test_who_is_silent_is_taken_out() -> None:

@@ -31,6 +31,7 @@ from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
 from headrace.gateway.listener import listen
+from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
@@ -46,6 +47,7 @@ from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.ledger import LedgerMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
+from headrace.telemetry.peers import PeerMetrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.state import StateMetrics
 from headrace.telemetry.steering import SteeringMetrics
@@ -109,8 +111,10 @@ class Gateway:
         self.placement = Placement(config.routing, self.fleet, self.keeper.view)
         self.feeds = Feeds(self.fleet, self.placement, self.log)
         EventMetrics(self.metrics.registry, self.feeds.seen)
-        shadows = Shadows(self.fleet, self.placement)
-        self.steer = Steer(config, self.catalogue, shadows, self.log)
+        self.peers = peering(
+            config.state, self.state, self.placement, self.log, PeerMetrics(self.metrics.registry)
+        )
+        self.steer = Steer(config, self.catalogue, Shadows(self.fleet, self.placement), self.log)
         self.rules = Reload(config, self.catalogue, self.steer, self.log)
         SteeringMetrics(self.metrics.registry, lambda: self.steer.seen(self.rules.counts))
         self.pipeline = Pipeline(
@@ -180,6 +184,8 @@ class Gateway:
         self._watchdog.start()
         self.keeper.start()
         self.feeds.start()
+        if self.peers is not None:
+            self.peers.start()
         self._discovery.start()
         if self.meter is not None:
             self.meter.start()
@@ -214,6 +220,8 @@ class Gateway:
         self._watchdog.stop()
         await self.keeper.stop()
         await self.feeds.stop()
+        if self.peers is not None:
+            await self.peers.stop()
         await self._discovery.stop()
         await self.rules.stop()
         await self.door.stop()

@@ -40,6 +40,11 @@ class Peers:
         self._stale_s = stale_s
         self._heard: dict[str, tuple[float, Report]] = {}
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Who is heard."""
+        return frozenset(self._heard)
+
     def __len__(self) -> int:
         return len(self._heard)
 
@@ -69,7 +74,7 @@ class Peers:
         for lane in lanes:
             total = self._total(lane.name, now)
             if total is not NOBODY or lane.others is not NOBODY:
-                lane.join(total, now)
+                join(lane, total, now)
 
     def _total(self, replica: str, now: float) -> Part:
         parts = [
@@ -87,6 +92,30 @@ class Peers:
             sum(each.decodes for _, each in parts),
             sum(each.decode_tokens for _, each in parts),
         )
+
+
+def part(lane: Lane, now: float) -> Part:
+    """What this gateway alone has at the lane."""
+    others = lane.others
+    return Part(
+        lane.own,
+        lane.tokens - others.tokens,
+        lane.unprefilled - others.unprefilled,
+        lane.own_wait_ms(now),
+        lane.decodes - others.decodes,
+        lane.decode_tokens - others.decode_tokens,
+    )
+
+
+def join(lane: Lane, others: Part, now: float) -> None:
+    """Other gateways have this at the lane now, in the place of what they had."""
+    before, lane.others = lane.others, others
+    lane.inflight += others.inflight - before.inflight
+    lane.tokens += others.tokens - before.tokens
+    lane.unprefilled += others.unprefilled - before.unprefilled
+    lane.decodes += others.decodes - before.decodes
+    lane.decode_tokens += others.decode_tokens - before.decode_tokens
+    lane.ahead_ms, lane.ahead_at = others.wait_ms, now
 
 
 def learn(index: Index, lane: Lane, blocks: Sequence[int]) -> None:

@@ -60,6 +60,10 @@ class Sessions:
         for number, name in pins.items():
             self._keep(number, name)
 
+    def seed(self, pins: Mapping[int, str]) -> None:
+        """These were pinned before this gateway began: what it has seen itself is newer."""
+        self.adopt({number: name for number, name in pins.items() if number not in self._homes})
+
     def _keep(self, number: int, name: str) -> None:
         self._homes[number] = name
         self._homes.move_to_end(number)

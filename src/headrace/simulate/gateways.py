@@ -6,7 +6,7 @@ itself. Those of Headrace tell each other what they did, by the gateway's own co
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from headrace.routing.peers import Peers, Report, learn
+from headrace.routing.peers import Peers, Report, learn, part
 from headrace.simulate.engine import Engine, Job
 from headrace.simulate.ours import Ours
 from headrace.simulate.policy import Policy
@@ -96,7 +96,7 @@ class Talk:
         """What it has in flight now, and what it has sent since the last one."""
         self._number += 1
         sent, self._gateway.sent = self._gateway.sent or [], []
-        parts = {lane.name: lane.part(now_s) for lane in self._gateway.lanes}
+        parts = {lane.name: part(lane, now_s) for lane in self._gateway.lanes}
         return Report(self._name, self._number, parts, sent)
 
     def hear(self, report: Report, now_s: float) -> None:

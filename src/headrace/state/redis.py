@@ -7,7 +7,8 @@ import asyncio
 import importlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from headrace.config.state import State
@@ -15,6 +16,7 @@ from headrace.errors import StateLost
 
 T = TypeVar("T")
 Word = str | bytes | int | float
+Next = Callable[[float], Awaitable[bytes | None]]
 
 # Pauses between attempts to reach a lost server: quick to notice it, slow enough to be no burden.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -71,7 +73,8 @@ class Link:
         self.place = config.place
         self.down_since: float | None = None  # monotonic
         self._timeout_s = config.timeout_s
-        self._meter = meter or Silent()
+        self.meter = meter or Silent()
+        self.meter.up(self.place, False)  # until it has answered
         self._log = log or Silent()
         self._client = _client(config)
         errors = importlib.import_module("redis.exceptions")
@@ -139,11 +142,43 @@ class Link:
                 pipe.execute_command(*command)
             return await self._run(operation, pipe.execute)
 
+    @asynccontextmanager
+    async def subscription(self, channel: str) -> AsyncIterator[Next]:
+        """
+        Hear a channel; what comes with it waits so many seconds for the next message, None for
+        nothing in that time. A connection of its own, which is closed at the end.
+
+        Raises:
+            StateLost: there is none, or it was lost, also in the middle of it.
+
+        """
+        self._check("listen")
+        pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+
+        async def following(within_s: float) -> bytes | None:
+            until = time.monotonic() + within_s
+            while (left_s := until - time.monotonic()) > 0:
+                message = await pubsub.get_message(timeout=left_s)
+                if message is not None:
+                    data: bytes = message["data"]
+                    return data
+            return None
+
+        try:
+            await pubsub.subscribe(channel)
+            yield following
+        except self._errors as error:
+            self.meter.failed("listen")
+            why = _why(error, self._timeout_s)
+            raise StateLost(f"The shared state at {self.place}: {why}.") from error
+        finally:
+            await pubsub.aclose()
+
     # --- below ------------------------------------------------------------------------------
 
     def _check(self, operation: str) -> None:
         if self.down_since is not None and self._watch is not None:
-            self._meter.failed(operation)
+            self.meter.failed(operation)
             raise StateLost(f"The shared state at {self.place} does not answer.")
 
     async def _run(self, operation: str, act: Callable[[], Awaitable[T]]) -> T:
@@ -153,13 +188,13 @@ class Link:
                 answer = await act()
         except self._errors as error:
             why = _why(error, self._timeout_s)
-            self._meter.failed(operation)
+            self.meter.failed(operation)
             if isinstance(error, self._refusal):
                 await self._refuse(operation, error, why)
             else:
                 self._down(why)
             raise StateLost(f"The shared state at {self.place}: {why}.") from error
-        self._meter.took(operation, time.monotonic() - began)
+        self.meter.took(operation, time.monotonic() - began)
         self._refused.discard(operation)
         self._up()
         return answer
@@ -167,7 +202,7 @@ class Link:
     def _down(self, why: str) -> None:
         if self.down_since is None:
             self.down_since = time.monotonic()
-            self._meter.up(self.place, False)
+            self.meter.up(self.place, False)
             self._lost.set()
             self._log.event("state_lost", state=self.place, reason=why)
 
@@ -180,7 +215,7 @@ class Link:
             await self._client.connection_pool.disconnect()
 
     def _up(self) -> None:
-        self._meter.up(self.place, True)
+        self.meter.up(self.place, True)
         if self.down_since is not None:
             seconds, self.down_since = time.monotonic() - self.down_since, None
             self._lost.clear()
