@@ -27,9 +27,10 @@ class Pair:
     key: Path
 
 
-def self_signed(folder: Path, names: tuple[str, ...]) -> Pair:
+def self_signed(folder: Path, names: tuple[str, ...], days: int = DAYS) -> Pair:
     """
-    The certificate in ``folder``; a new one if there is none, or it ends soon, or lacks a name.
+    The certificate in ``folder``; a new one, good for ``days``, if there is none, or it ends soon,
+    or lacks a name.
 
     Raises:
         StartError: the folder cannot be written, or the package is not installed.
@@ -40,7 +41,7 @@ def self_signed(folder: Path, names: tuple[str, ...]) -> Pair:
     try:
         if not _is_good(pair, names):
             folder.mkdir(parents=True, exist_ok=True)
-            cert, key = _make(names)
+            cert, key = _make(names, days)
             _write(pair.key, key)
             _write(pair.cert, cert)
     except OSError as error:
@@ -64,7 +65,7 @@ def _is_good(pair: Pair, names: tuple[str, ...]) -> bool:
     )
 
 
-def _make(names: tuple[str, ...]) -> tuple[bytes, bytes]:
+def _make(names: tuple[str, ...], days: int) -> tuple[bytes, bytes]:
     """The PEM texts of a certificate and its key."""
     x509 = _library("cryptography.x509")
     hashes = _library("cryptography.hazmat.primitives.hashes")
@@ -80,7 +81,7 @@ def _make(names: tuple[str, ...]) -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))  # clocks differ
-        .not_valid_after(now + timedelta(days=DAYS))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(_names(x509, names)), critical=False)
         # An authority for itself: clients that are given the file as one then trust it.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -29,7 +29,7 @@ def chain(config: Config) -> list[dict[str, Any]]:
                 max_request_bytes=body_bytes(config)),
         _filter("buffer", "extensions.filters.http.buffer.v3.Buffer",
                 max_request_bytes=body_bytes(config)),
-        _filter("router", "extensions.filters.http.router.v3.Router"),
+        _filter("router", "extensions.filters.http.router.v3.Router", suppress_envoy_headers=True),
     ]  # fmt: skip
     return filters
 

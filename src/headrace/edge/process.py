@@ -86,7 +86,9 @@ def explain(log: Sequence[str]) -> str:
     """Why it ended: the last thing that it called an error."""
     found = [_LINE.fullmatch(line) for line in log]
     said = [match[2] for match in found if match and match[1] in {"error", "critical"}]
-    return said[-1] if said else next((line for line in reversed(log) if line.strip()), "")
+    if said:
+        return said[-1].partition(" initializing config '")[0]  # what follows is all of it
+    return next((line for line in reversed(log) if line.strip()), "")
 
 
 class EdgeProcess:
