@@ -55,6 +55,19 @@ def test_processes_change_nothing() -> None:
     )
 
 
+def test_several_gateways_are_tried() -> None:
+    """One gateway, and more of them that talk, those of Headrace beside the same alone."""
+    several = ("--gateways", "1", "--gateways", "3")
+    found = call("--compare", "sticky", *several).stdout
+    silent = call(*several, "--share-s", "0").stdout
+
+    for name in ("lowest_cost", "lowest_cost x 3", "lowest_cost x 3, alone"):
+        assert 3 == found.count(f"\nheadrace:{name}  ")
+    assert 3 == found.count("\nsticky x 3  ")
+    assert "sticky x 3, alone" not in found
+    assert "\nheadrace:lowest_cost x 3  " not in silent
+
+
 def test_fleets_are_described(tmp_path: Path) -> None:
     """Presets with and without a number, and from a file; the changes in their order."""
     path = tmp_path / "mine.yaml"

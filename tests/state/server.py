@@ -17,16 +17,18 @@ START_S = 10.0
 class RedisServer:
     """One server on a Unix socket, or on a TCP port of this machine; it keeps what it is told."""
 
-    def __init__(self, folder: Path, *extra: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, *extra: str, port: int = 0, tls: bool = False) -> None:
         self.folder = folder
         self.port = port
+        self.tls = tls
         self.path = folder / "redis.sock"
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.path}"
+        scheme = "rediss" if self.tls else "redis"
+        return f"{scheme}://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.path}"
 
     def config(self, **more: object) -> State:
         """The section of a gateway that uses it."""
@@ -38,6 +40,8 @@ class RedisServer:
         if program is None:
             pytest.fail("redis-server is not installed; run scripts/install-servers")
         where = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        if self.tls:
+            where = ["--port", "0", "--tls-port", str(self.port), "--bind", "127.0.0.1"]
         if not self.port:
             where = ["--port", "0", "--unixsocket", str(self.path)]
         kept = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"]
@@ -69,6 +73,8 @@ class RedisServer:
         with socket.socket(family) as probe:
             try:
                 probe.connect(("127.0.0.1", self.port) if self.port else str(self.path))
+                if self.tls:  # that it takes connections must do
+                    return True
                 probe.sendall(b"PING\r\n")
                 return bool(probe.recv(64))
             except OSError:

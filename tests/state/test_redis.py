@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import trustme
 from prometheus_client import CollectorRegistry
 
 from headrace.config.state import State
@@ -154,6 +155,32 @@ async def test_a_wrong_password_is_said_without_it(unused_port: int, server: Red
     assert "state.url" in str(failed.value)
     assert "wr0ng-one" not in str(failed.value)
     assert "wr0ng-one" not in repr(config)
+
+
+async def test_tls_is_checked(server: RedisServer, unused_port: int) -> None:
+    """A certificate counts if its authority is known, or when it is said not to be checked."""
+    folder, authority = server.folder, trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    files = ("--tls-cert-file", str(folder / "cert.pem"), "--tls-key-file", str(folder / "key.pem"))
+    server.kill()
+    secure = RedisServer(folder, *files, "--tls-auth-clients", "no", port=unused_port, tls=True)
+    secure.start()
+    answers = []
+    for more in ({"tls_ca": str(folder / "ca.pem")}, {"tls_verify": False}, {}):
+        link = Link(secure.config(timeout_s=5, **more))
+        try:
+            answers.append(await link.ask("set", "SET", "a", 1))
+        except StateLost as error:
+            answers.append("certificate" in str(error).lower())
+        await link.stop()
+    secure.kill()
+
+    assert [True, True, True] == answers
+    with pytest.raises(StateLost, match="no such file"):
+        Link(secure.config(tls_ca=str(folder / "other.pem")))
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def simulate(
             metavar="SECONDS",
             help="How often those of Headrace tell each other what they did; 0 is never.",
         ),
-    ] = 0.25,
+    ] = 0.1,
     processes: Annotated[
         int, typer.Option(min=1, max=256, metavar="N", help="Runs at the same time.")
     ] = 1,

@@ -63,7 +63,7 @@ class State(Section):
         default=3600.0, description="How long a session's replica is kept after its last request."
     )
     share_s: Annotated[float, Field(ge=0.05, le=10)] = Field(
-        default=0.25, description="How often a gateway tells the others what it has done."
+        default=0.1, description="How often a gateway tells the others what it has done."
     )
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ SILENT, SILENT_S = 4, 1.0
 # counted; it costs others a guess.
 MOST_BLOCKS, MOST_PINS = 50_000, 20_000
 # Blocks that are learned in one go, before others may run: about half a millisecond.
-TURN = 2_000
+TURN = 1_000
 
 
 class Peering:
