@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-decision bench-overhead bench-overhead-quick bench-classify \
-	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-rules conformance
+	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ bench-routing-quick: ## The harness works: two routers, made-up load, half a min
 
 bench-rules: ## Microseconds that rules add to a request (half a minute)
 	$(UV) python -m benchmarks.rules
+
+bench-affinity: ## Two real vLLM on CPU, three policies, growing conversations (15 minutes); writes into docs
+	$(UV) python -m benchmarks.affinity
 
 bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into docs/simulator.md
 	$(UV) python -m benchmarks.sim

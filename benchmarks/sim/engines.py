@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def vllm(folder: Path) -> Iterator[Running]:
-    """A real vLLM with SmolLM2-135M, while it runs."""
+def vllm(
+    folder: Path, core: int = ENGINE_CORE, extra: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """A real vLLM with SmolLM2-135M on a core, while it runs; its log is in the folder."""
     env = _environment()
-    port = _free_port()
+    port = free_port()
     argv = [
         *(str(env / "venv/bin/python"), "-m", "vllm.entrypoints.openai.api_server"),
         *("--model", str(env / "model"), "--served-model-name", MODEL),
@@ -50,9 +52,8 @@ def vllm(folder: Path) -> Iterator[Running]:
         *("--enforce-eager", "--enable-prompt-tokens-details"),
     ]
     log = folder / "vllm.log"
-    with Tree.start(
-        argv, log, {**VLLM_ENV, "VLLM_CACHE_ROOT": str(env / "cache")}, ENGINE_CORE
-    ) as tree:
+    environ = {**VLLM_ENV, "VLLM_CACHE_ROOT": str(env / "cache"), **(extra or {})}
+    with Tree.start(argv, log, environ, core) as tree:
         _rank_as_ours(tree.process.pid)
         yield Running(_ready(tree, f"http://127.0.0.1:{port}"), tree)
 
@@ -60,7 +61,7 @@ def vllm(folder: Path) -> Iterator[Running]:
 @contextlib.contextmanager
 def simulator(folder: Path, preset: Path) -> Iterator[Running]:
     """A simulator with this preset, while it runs."""
-    port = _free_port()
+    port = free_port()
     argv = [
         *(sys.executable, "-m", "headrace", "engine", "sim", "--preset", str(preset)),
         *("--port", str(port), "--model", MODEL, "--max-model-len", str(CONTEXT)),
@@ -100,7 +101,7 @@ def _ready(tree: Tree, url: str) -> str:
     raise SystemExit(f"the engine did not start: {tree.tail()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
