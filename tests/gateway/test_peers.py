@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.conformance import answers
@@ -204,7 +205,9 @@ async def test_words_that_are_no_report_are_counted(pair: Pair) -> None:
     """Whatever is said in the channel by whomever, a gateway only counts what it cannot read."""
     one, other = await pair.two()
     assert other.state is not None
-    for word in (b"", b"hello", b"\x93\x01\x02\x03"):
+    lane = one.placement.models["m"].pool.lanes[0].name
+    wrong = msgspec.msgpack.encode(["else", 1, {}, [[lane, [-1]]]])
+    for word in (b"", b"hello", wrong):
         await other.state.ask("share", "PUBLISH", other.state.key("peers", "channel"), word)
 
     await eventually(

@@ -50,6 +50,18 @@ async def test_many_are_read_in_pages(server: RedisServer) -> None:
     await link.stop()
 
 
+async def test_what_is_no_pin_is_passed_over(server: RedisServer) -> None:
+    """Fields that somebody else has put there do no harm."""
+    link = Link(server.config())
+    pins = Pins(link, HOUR_S)
+    await keep(link, pins, "m", {1: "gpu-1"}, NOW)
+    (key,) = await link.ask("keys", "KEYS", "headrace:*")
+    await link.ask("set", "HSET", key, b"\xffoops", b"x", "0" * 15 + "2", b"\xff")
+
+    assert {1: "gpu-1", 2: "\ufffd"} == await pins.load("m", NOW)
+    await link.stop()
+
+
 async def test_nothing_to_keep_is_nothing_to_do(server: RedisServer) -> None:
     """No pins, no commands."""
     link = Link(server.config())

@@ -8,12 +8,14 @@ lost report costs nothing once the next is there, and who falls silent is taken 
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from headrace.routing.index import Index
 from headrace.routing.lane import NOBODY, Lane, Part
 
+Block = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Pins = dict[int, str]
 """The replica of each session, by the hash of its key."""
 
@@ -28,7 +30,7 @@ class Report(Struct, array_like=True):
     gateway: str
     number: int
     parts: dict[str, Part]
-    sent: list[tuple[str, Sequence[int]]] = []
+    sent: list[tuple[str, Sequence[Block]]] = []
     pins: dict[str, Pins] = {}
     leaving: bool = False
 

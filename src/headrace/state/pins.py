@@ -6,6 +6,7 @@ Time is cut into pieces, with a hash of pins for each piece and model, which exp
 that a pin costs one field, and no server needs fields with a time to live (Redis 7.4).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from headrace.state.redis import Link, Word
@@ -14,6 +15,7 @@ from headrace.state.redis import Link, Word
 PIECES = 4
 # Pins that are read in one go.
 PAGE = 1000
+_NUMBER = re.compile(rb"[0-9a-f]{16}")
 
 
 class Pins:
@@ -52,7 +54,11 @@ class Pins:
                 cursor, fields = await self._link.ask(
                     "pins", "HSCAN", self._key(model, piece), cursor, "COUNT", PAGE
                 )
-                found |= {int(number, 16): name.decode() for number, name in fields.items()}
+                found |= {
+                    int(number, 16): name.decode("utf-8", "replace")
+                    for number, name in fields.items()
+                    if _NUMBER.fullmatch(number)
+                }
                 if not cursor:
                     break
         return found
