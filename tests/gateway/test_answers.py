@@ -76,7 +76,7 @@ class TestErrors:
         lines = answers.error_headers(error).split(b"\r\n")
 
         assert b"" == lines[-1]
-        assert {b"content-type", b"retry-after", b"allow"} >= {
+        assert {b"content-type", b"retry-after", b"allow", b"www-authenticate"} >= {
             line.partition(b":")[0] for line in lines[:-1]
         }
 
@@ -89,6 +89,7 @@ class TestErrors:
             (EngineError(429, "x"), b"retry-after: 1\r\n"),
             (TimedOut("x"), b""),
             (MethodNotAllowed("x", allow="GET"), b"allow: GET\r\n"),
+            (Unauthorized("x"), b'www-authenticate: Bearer realm="headrace"\r\n'),
         ],
     )
     def test_when_to_come_back(self, error: ApiError, line: bytes) -> None:
