@@ -8,7 +8,14 @@ import pytest
 
 from headrace import errors
 from headrace.conformance.wire import split_events
-from headrace.errors import ApiError, EngineError, MethodNotAllowed, NoReplica, TimedOut
+from headrace.errors import (
+    ApiError,
+    EngineError,
+    MethodNotAllowed,
+    NoReplica,
+    TimedOut,
+    Unauthorized,
+)
 from headrace.gateway import answers
 
 KINDS = [
