@@ -127,7 +127,7 @@ def crash(folder: Path, urls: list[str], **metering: Any) -> tuple[list[Told], f
 
 def test_strict_loses_nothing_that_was_complete(urls: list[str], tmp_path: Path) -> None:
     """
-    kill -9 under load: every answer whose end a client saw is in the ledger, once, with its
+    Kill -9 under load: every answer whose end a client saw is in the ledger, once, with its
     tokens; what was running is settled by estimate.
     """
     told, _ = crash(tmp_path, urls, durability="strict")
@@ -152,7 +152,7 @@ def test_strict_loses_nothing_that_was_complete(urls: list[str], tmp_path: Path)
 
 
 def test_batch_loses_the_latest_interval_at_most(urls: list[str], tmp_path: Path) -> None:
-    """kill -9 under load: what was answered before the latest interval is in the ledger, once."""
+    """Kill -9 under load: what was answered before the latest interval is in the ledger, once."""
     interval_s = 0.2
     told, killed_at = crash(tmp_path, urls, interval_s=interval_s)
     kept = [row[0] for row in rows(tmp_path, "request_id")]
