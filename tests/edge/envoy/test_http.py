@@ -9,7 +9,7 @@ from headrace.config.schema import Config
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine
 from headrace.edge.process import EdgeProcess
-from tests.edge.front import EDGE, GOOD, HEAD, Door, front, send, statuses
+from tests.edge.envoy.front import EDGE, GOOD, HEAD, Door, front, send, statuses
 from tests.edge.rig import Rig, eventually, streamed
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

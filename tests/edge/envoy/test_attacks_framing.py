@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.edge.front import BODY, GOOD, HEAD, LENGTH, Door, error, front, send, statuses
+from tests.edge.envoy.front import BODY, GOOD, HEAD, LENGTH, Door, error, front, send, statuses
 from tests.edge.rig import Rig, ask
 
 WORD = "smuggled"

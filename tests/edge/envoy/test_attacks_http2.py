@@ -12,7 +12,7 @@ import h2.exceptions
 import hyperframe.frame
 import pytest
 
-from tests.edge.front import BODY, Front, front
+from tests.edge.envoy.front import BODY, Front, front
 from tests.edge.rig import Rig, eventually
 
 Lines = list[tuple[str, str]]

@@ -13,7 +13,7 @@ from headrace.edge.envoy import CERT, bootstrap, gateways, render
 from headrace.edge.node import seconds
 from headrace.edge.process import check
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "envoy"
+DEPLOY = Path(__file__).parents[3] / "deploy" / "envoy"
 KEYS = {"issuer": "https://login.example.com/", "jwks": "https://login.example.com/keys"}
 EVERYTHING: dict[str, Any] = {
     "host": "0.0.0.0",

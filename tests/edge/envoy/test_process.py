@@ -12,7 +12,7 @@ import pytest
 from headrace.config.schema import Config
 from headrace.edge.process import EdgeProcess, explain, program
 from headrace.errors import StartError
-from tests.edge.front import EDGE, GOOD, front, send, statuses
+from tests.edge.envoy.front import EDGE, GOOD, front, send, statuses
 from tests.edge.rig import Rig, eventually
 
 READY = b"GET /edge/ready HTTP/1.1\r\nhost: h\r\n\r\n"

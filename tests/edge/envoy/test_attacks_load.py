@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.edge.front import BODY, GOOD, HEAD, LENGTH, Front, error, front, read, send, statuses
+from tests.edge.envoy.front import (
+    BODY,
+    GOOD,
+    HEAD,
+    LENGTH,
+    Front,
+    error,
+    front,
+    read,
+    send,
+    statuses,
+)
 from tests.edge.rig import Rig, eventually
 
 LIMIT = 64 * 1024  # bytes of a body
