@@ -73,13 +73,19 @@ def until_ready(url: str) -> None:
     asyncio.run(ready())
 
 
-async def ask(url: str, number: int, *, stream: bool, leave_after: int | None = None) -> Told:
-    """A request on a connection of its own; ``leave_after`` bytes of the answer hang up."""
+async def ask(
+    url: str, number: int, *, stream: bool, most: int = 30, leave_after: int | None = None
+) -> Told:
+    """
+    A request on a connection of its own for ``most`` tokens and a few; ``leave_after`` bytes of the
+    answer hang up.
+    """
     body = {
         "model": "sim",
         "messages": [{"role": "user", "content": f"request {number} " + "word " * (number % 50)}],
-        "max_tokens": 4 + number % 13,
+        "max_tokens": most + number % 13,
         "stream": stream,
+        "ignore_eos": True,
     }
     if stream:
         body["stream_options"] = {"include_usage": True}

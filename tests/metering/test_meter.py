@@ -11,7 +11,7 @@ import pytest
 
 from headrace.config.metering import Metering
 from headrace.errors import StartError
-from headrace.metering.meter import Meter, begun_at
+from headrace.metering.meter import Meter, begun_at, spill_folder
 from headrace.metering.rows import Begun
 from headrace.metering.stores import open_store
 from headrace.metering.ticket import Ticket
@@ -184,7 +184,7 @@ async def test_strict_lets_go_when_the_row_is_on_the_disk(tmp_path: Path, meters
     meter.settled(a_record("mine"), ticket)
     ticket.then(sent.set)
     await asyncio.wait_for(sent.wait(), 5)
-    files = b"".join(path.read_bytes() for path in config.spill_dir.glob("*.rows"))
+    files = b"".join(path.read_bytes() for path in config.spill_dir.rglob("*.rows"))
 
     assert b'"mine"' in files
 
@@ -242,6 +242,15 @@ async def test_replicas_are_noted(tmp_path: Path, meters: Meters) -> None:
     )
 
     assert [("gpu-1", 1, 1), ("gpu-2", 1, 0)] == seen
+
+
+def test_ledgers_do_not_share_what_spilled(tmp_path: Path) -> None:
+    """Each gateway replays its own ledger's; a new password makes no difference."""
+    one, other = settings(tmp_path), settings(tmp_path, url=f"sqlite:{tmp_path}/other.db")
+    old, new = (settings(tmp_path, url=f"postgresql://me:{word}@db/usage") for word in "ab")
+
+    assert spill_folder(one) != spill_folder(other)
+    assert spill_folder(old) == spill_folder(new)
 
 
 def test_ticket_runs_what_it_was_given_once() -> None:

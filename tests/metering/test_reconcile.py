@@ -87,7 +87,7 @@ def test_streams_that_clients_left_are_estimated(urls: list[str], tmp_path: Path
     file = station.configure(tmp_path, urls)
 
     async def leave(url: str) -> list[Told]:
-        asked = (station.ask(url, n, stream=True, leave_after=400) for n in range(20))
+        asked = (station.ask(url, n, stream=True, most=1000, leave_after=400) for n in range(20))
         return await asyncio.gather(*asked)
 
     with station.gateway(tmp_path, file) as (program, url):
@@ -102,7 +102,7 @@ def test_streams_that_clients_left_are_estimated(urls: list[str], tmp_path: Path
 
     assert {t.request_id for t in told} == set(found)
     assert left
-    assert all(found[each][0] == 1 and 0 <= found[each][2] <= 17 for each in left)
+    assert all(found[each][0] == 1 and 0 <= found[each][2] <= 1012 for each in left)
     assert all(found[each][3] > 0 for each in left)
 
 
@@ -148,7 +148,7 @@ def test_strict_loses_nothing_that_was_complete(urls: list[str], tmp_path: Path)
     assert 0 < len(lost) <= CLIENTS
     assert all(estimated == 1 and asked > 0 and out > 0 for _, estimated, asked, out in lost)
     assert len(lost) == sum(event["estimated"] for event in recovered)
-    assert [] == [*(tmp_path / "spill").iterdir()]
+    assert [] == [path for path in (tmp_path / "spill").rglob("*") if path.is_file()]
 
 
 def test_batch_loses_the_latest_interval_at_most(urls: list[str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 from headrace.config.metering import SQLITE, Metering
@@ -20,7 +21,7 @@ from headrace.metering.commit import GroupCommit
 from headrace.metering.journal import Journal
 from headrace.metering.prices import MILLION, Book
 from headrace.metering.rows import Begun, Row, row
-from headrace.metering.stores import Store, StoreLost, open_store
+from headrace.metering.stores import Store, StoreLost, open_store, sqlite_path
 from headrace.metering.ticket import Ticket
 from headrace.telemetry.ledger import LedgerSeen
 from headrace.telemetry.records import Record
@@ -61,7 +62,7 @@ class Meter:
         self._book = Book(prices(config))
         self._identity = os.urandom(8).hex()
         self._ids = itertools.count()
-        self._journal = Journal(config.spill_dir, self._identity, config.spill_bytes)
+        self._journal = Journal(spill_folder(config), self._identity, config.spill_bytes)
         self._queue: deque[Record] = deque()
         self._safe: deque[Item] = deque()
         self._overflow = self._overdue = 0
@@ -242,6 +243,14 @@ class Meter:
                 seconds[0] = min(60.0, seconds[0] + passed)
                 seconds[1] = min(60.0, seconds[1] + passed * busy)
         self._timer = self._loop.call_later(SAMPLE_S, self._sample)
+
+
+def spill_folder(config: Metering) -> Path:
+    """Each ledger has a folder of its own, so that nobody replays into another's."""
+    ledger = config.shown
+    if ledger.startswith(SQLITE):
+        ledger = str(Path(sqlite_path(config)).expanduser().resolve())
+    return config.spill_dir / blake2b(ledger.encode(), digest_size=6).hexdigest()
 
 
 def begun_at() -> int:
