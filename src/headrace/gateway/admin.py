@@ -7,7 +7,7 @@ FastAPI, since nobody counts microseconds here. Imported only when the API is op
 import hmac
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -202,7 +202,7 @@ class _Guard:
         elif (request.url.hostname or "") not in self._hosts:
             return _error(403, "Without a token the admin API answers this machine's names only.")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method in {"POST", "PUT", "PATCH"} and kind != "application/json":
+        if request.method == "POST" and kind != "application/json":
             return _error(415, "Send the body as application/json; `{}` will do.")
         return await call_next(request)
 
@@ -284,7 +284,7 @@ def _load(replica: Replica, keeper: Keeper, now: float) -> Load | None:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)  # noqa: S101 - the handler is registered for no other
-    return _error(error.status_code, str(error.detail))
+    return _error(error.status_code, str(error.detail), error.headers)  # Allow, for a 405
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
@@ -294,8 +294,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     return _error(422, f"{place or 'The body'}: {first['msg']}.")
 
 
-def _error(status: int, message: str) -> JSONResponse:
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An error in the one shape, OpenAI's."""
     code = HTTPStatus(status).name.lower()
     inner = {"message": message, "type": "admin_error", "param": None, "code": code}
-    return JSONResponse({"error": inner}, status)
+    return JSONResponse({"error": inner}, status, headers)

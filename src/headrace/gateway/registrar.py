@@ -5,11 +5,18 @@ token and for keys with the admin scope; what can be done is admission/office.py
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, HTTPException, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+)
 
 from headrace.admission.book import Book, Conflict, Unknown
 from headrace.admission.book import Tenant as Kept
@@ -26,7 +33,16 @@ T = TypeVar("T")
 MAX_OVERLAP_S = 365 * 86_400.0
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-Limits = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+Limits = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]]
+
+
+def _text(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("must be a date with a time and a zone")  # noqa: TRY004 - Pydantic's way
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text)]
 
 
 class Scopes(BaseModel):
@@ -37,8 +53,8 @@ class Scopes(BaseModel):
     tenant: Name = DEFAULT
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
-    admin: bool = False
-    expires_at: AwareDatetime | None = None
+    admin: StrictBool = False
+    expires_at: Moment | None = None
     limits: Limits = Field(default_factory=dict)
 
 
@@ -53,7 +69,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S)] = 86_400.0
+    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP_S, strict=True)] = 86_400.0
 
 
 class Nothing(BaseModel):
@@ -112,6 +128,26 @@ class TenantView(TenantBody):
     declared: bool
 
 
+class Inner(BaseModel):
+    """What is wrong, in one sentence."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Problem(BaseModel):
+    """An error, in the one shape."""
+
+    error: Inner
+
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 404, 409, 415, 422, 503)
+}
+
+
 class Note(BaseModel):
     """A change: who did what to which key or tenant, and when."""
 
@@ -125,7 +161,7 @@ def registrar(gateway: Gateway) -> APIRouter:
     """The routes of one gateway."""
     identity, tenants = gateway.config.identity, gateway.config.tenants
     office = Office(store(identity, gateway.state), identity, tenants)
-    router = APIRouter(dependencies=[Depends(_scope)])
+    router = APIRouter(dependencies=[Depends(_scope)], responses=_PROBLEMS)
     _keys(router, gateway.door, office)
     _tenants(router, gateway.door, office)
     return router
