@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from headrace.config.schema import Config
 from headrace.edge.process import EdgeProcess, explain, program
 from headrace.errors import StartError
-from tests.edge.envoy.front import EDGE, GOOD, front, send, statuses
+from tests.edge.envoy.front import EDGE, GOOD, Door, front, send, statuses
 from tests.edge.rig import Rig, eventually
 
 READY = b"GET /edge/ready HTTP/1.1\r\nhost: h\r\n\r\n"
@@ -70,18 +71,16 @@ async def test_it_is_started_again(rig: Rig) -> None:
         os.killpg(pid, signal.SIGKILL)
         await eventually(lambda: bool(both.told("edge_died")), timeout_s=5)
         async with asyncio.timeout(10):
-            while not await answers(both.edge.port):  # noqa: ASYNC110 - seen from outside only
+            while not await answers(both.edge):  # noqa: ASYNC110 - seen from outside only
                 await asyncio.sleep(0.05)
         await both.well()
 
 
-async def answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionError:
-        return False
-    writer.transport.abort()
-    return True
+async def answers(door: Door) -> bool:
+    """Whether it takes requests now."""
+    with suppress(ConnectionError):
+        return [200] == statuses(await send(door, GOOD, close=True))
+    return False
 
 
 async def test_a_drain(rig: Rig) -> None:
