@@ -67,7 +67,7 @@ def until_ready(url: str) -> None:
 
     async def ready() -> None:
         async with asyncio.timeout(30):
-            while b" 200 " not in await _exchange(url, b"GET /ready HTTP/1.1\r\n"):
+            while b" 200 " not in await _exchange(url, b"GET /ready HTTP/1.1\r\n"):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
 
     asyncio.run(ready())
