@@ -1,5 +1,6 @@
 """Keys, issuers and a log for the tests of admission: a real file, a real JWKS server."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,12 @@ class Signer:
 
 
 class JwksServer:
-    """An issuer's public keys over HTTP; ``keys`` may change, ``status`` too."""
+    """An issuer's public keys over HTTP; ``keys`` may change, ``status`` and ``delay_s``, too."""
 
     def __init__(self, *signers: Signer) -> None:
         self.keys: list[dict[str, Any]] = [signer.jwk for signer in signers]
         self.status = 200
+        self.delay_s = 0.0
         self.asked = 0
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -106,4 +108,5 @@ class JwksServer:
 
     async def _answer(self, _: web.Request) -> web.Response:
         self.asked += 1
+        await asyncio.sleep(self.delay_s)
         return web.json_response({"keys": self.keys}, status=self.status)

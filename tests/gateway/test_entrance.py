@@ -5,13 +5,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from headrace.conformance import answers
 from headrace.gateway import routes
 from headrace.gateway.app import Gateway
-from tests.admission.rig import JwksServer, Place, Signer
-from tests.edge.rig import ENDPOINTS, Rig, anthropic_error, ask, openai_error, streamed
+from tests.admission.rig import ISSUER, JwksServer, Place, Signer
+from tests.edge.rig import (
+    ENDPOINTS,
+    Rig,
+    anthropic_error,
+    ask,
+    eventually,
+    openai_error,
+    streamed,
+)
 
 MODELS = {"m": "m", "big": "big"}
 
@@ -262,14 +272,53 @@ class TestTokens:
         place = Place(tmp_path, jwt=[issuer.issuer()])
         gateway = await start(rig, place)
         await asyncio.sleep(0.06)
+        issuer.delay_s = 0.2
         async with rig.client() as client:
             body = json.dumps(ask()).encode()
             head = f"authorization: Bearer {Signer('other').token()}\r\ncontent-length: {len(body)}"
             await client.send(
                 f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n".encode() + body
             )
-        await asyncio.sleep(0.1)
+            await eventually(lambda: issuer.asked == 2 and gateway.buffered_bytes == len(body))
+        await eventually(lambda: gateway.buffered_bytes == 0)
+        keys = gateway.door.issuers[ISSUER]
+        await eventually(lambda: gateway.door.issuers[ISSUER] != keys)
         await issuer.stop()
 
-        assert 0 == gateway.buffered_bytes
         assert [] == rig.engines[0].exchanges
+        assert [] == list(gateway.records)
+
+
+class TestSdks:
+    async def test_openai(self, rig: Rig, place: Place) -> None:
+        """OpenAI's client sends its key as it is, and raises what it has for 401 and 403."""
+        issued = await place.issue(models=("m",))
+        gateway = await start(rig, place)
+        chat: Any = {"messages": [{"role": "user", "content": "hi"}]}
+        url = f"{gateway.url}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key=issued.secret, max_retries=0) as client:
+            answer = await client.chat.completions.create(model="m", **chat)
+            with pytest.raises(openai.PermissionDeniedError, match="may not use the model `big`"):
+                await client.chat.completions.create(model="big", **chat)
+        async with openai.AsyncOpenAI(base_url=url, api_key="sk-none", max_retries=0) as client:
+            with pytest.raises(openai.AuthenticationError, match="not one of this gateway"):
+                await client.chat.completions.create(model="m", **chat)
+
+        assert answer.choices
+
+    async def test_anthropic(self, rig: Rig, place: Place) -> None:
+        """Anthropic's client sends it as x-api-key, or as a bearer token; both work."""
+        issued = await place.issue()
+        gateway = await start(rig, place)
+        ways: list[dict[str, Any]] = [{"api_key": issued.secret}, {"auth_token": issued.secret}]
+        chat: Any = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        answers = []
+        for way in ways:
+            async with anthropic.AsyncAnthropic(base_url=gateway.url, **way) as client:
+                answers.append(await client.messages.create(**chat))
+        wrong = anthropic.AsyncAnthropic(base_url=gateway.url, api_key="x", max_retries=0)
+        async with wrong as client:
+            with pytest.raises(anthropic.AuthenticationError):
+                await client.messages.create(**chat)
+
+        assert 2 == len(answers)
