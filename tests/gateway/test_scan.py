@@ -242,3 +242,29 @@ class TestReadForm:
         body = b'--B7\r\ncontent-disposition: form-data; name="model"'
 
         assert (None, None) == scan.read_form(body, b"multipart/form-data; boundary=B7")
+
+
+@given(
+    st.text(max_size=20),
+    st.integers(-30, 30),
+    st.sampled_from([b"", b"\xff", b"\xe2\x82", b"\xc0"]),
+)
+@settings(max_examples=50, deadline=None)
+def test_text_is_utf8(text: str, shift: int, wrong: bytes) -> None:
+    """
+    A body passes exactly if all of it is UTF-8, also in fields that are skipped, and also where a
+    character lies across two blocks.
+    """
+    filler = "a" * (scan.BLOCK_BYTES + shift) + "€"
+    body = json.dumps({"model": "m", "x": filler + text}, ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+    body = body[:-2] + wrong + body[-2:]
+
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(BadRequest, match="not valid JSON"):
+            scan.read(body)
+    else:
+        assert "m" == scan.read(body).model

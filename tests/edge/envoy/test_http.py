@@ -1,9 +1,14 @@
 """What reaches the gateway through the edge, seen from a scripted gateway; and what comes back."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from headrace.config.schema import Config
 from headrace.conformance import answers
@@ -177,6 +182,28 @@ async def test_an_answer_is_not_held_back(rig: Rig) -> None:
         writer.close()
 
     assert b"[DONE]" in got
+
+
+async def test_http3_is_offered(rig: Rig, tmp_path: Path) -> None:
+    """With HTTP/3 it listens on UDP, too, and says so in each answer."""
+    engine = await rig.engine()
+    with socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+
+    async with before(engine, http3=True, port=port, tls={"dir": str(tmp_path)}):
+        trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=trusted)
+        writer.write(GOOD)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+            pytest.raises(OSError, match="Address already in use"),
+        ):
+            udp.bind(("127.0.0.1", port))
+
+    assert f'alt-svc: h3=":{port}"; ma=86400\r\n'.encode() in answer
 
 
 async def test_a_client_that_leaves(rig: Rig) -> None:
