@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from headrace.cli.app import app
 from headrace.config.dump import to_yaml
 from headrace.config.load import load
 from headrace.config.metering import Metering
@@ -94,3 +96,13 @@ def test_one_price_book() -> None:
     gpus = {"gpus": [{"replica": "*", "per_hour": 1}]}
     with pytest.raises(ValidationError, match="keep one of them"):
         Metering.model_validate({"prices": gpus, "prices_file": "prices.yaml"})
+
+
+def test_check_reads_the_price_book(tmp_path: Path) -> None:
+    """`headrace config check` tells what is wrong with its file, before a gateway is started."""
+    whole = tmp_path / "headrace.yaml"
+    whole.write_text(f"metering:\n  prices_file: {tmp_path}/no.yaml\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["config", "check", str(whole)])
+
+    assert 2 == done.exit_code
+    assert "metering.prices_file" in done.output

@@ -13,6 +13,7 @@ from headrace.config import describe, dump
 from headrace.config.examples import examples as taught
 from headrace.config.fields import dotted
 from headrace.config.load import Loaded, read
+from headrace.config.pricebook import prices
 from headrace.config.schema import Config
 from headrace.engines import gpus, preflight
 from headrace.errors import ConfigError, StartError
@@ -63,6 +64,7 @@ def check(
     loaded = read(file)
     if loaded.config.classes.enabled:
         taught(loaded.config.classes)
+    prices(loaded.config.metering)
     tests = _rehearse(loaded)
     if engines:
         _inspect(loaded.config)
