@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headrace.admission.types import Caller
 from headrace.conformance import answers
 from headrace.conformance.answers import after
 from headrace.conformance.fake import FakeEngine
@@ -220,3 +221,39 @@ async def test_a_stored_response_is_bound(rig: Rig) -> None:
     await rig.post(ask(path, previous_response_id=made["id"]), path)
 
     assert (home, HOLDER) == (gateway.records[-1].replica, gateway.records[-1].reason)
+
+
+async def test_who_goes_first(rig: Rig) -> None:
+    """Of those that wait for the only replica, a rule's higher priority goes first."""
+    urgent = {"match": {"headers": {"x-urgent": "yes"}}, "priority": "high", "name": "urgent"}
+    gateway, go = await busy(rig, engines=1, rules=[urgent])
+    first = asked(rig, long(0))
+    await eventually(lambda: gateway.fleet.inflight_requests == 1)
+    usual = asked(rig, long(1, words=300), long(2, words=300))
+    await eventually(lambda: gateway.placement.waiting == 2)
+    hurried = asyncio.create_task(rig.post(long(3, words=900), **{"x-urgent": "yes"}))
+    await eventually(lambda: gateway.placement.waiting == 3)
+    go.set()
+
+    assert [200] * 4 == [(await task).status for task in (*first, *usual, hurried)]
+    texts = [each.json()["messages"][0]["content"][:2] for each in rig.engines[0].exchanges]
+    assert "3 " == texts[1]
+
+
+async def test_tenants_take_turns(rig: Rig) -> None:
+    """A tenant that comes late with one request does not wait behind all of another's."""
+    gateway, go = await busy(rig, engines=1)
+    first = asked(rig, long(0))
+    await eventually(lambda: gateway.fleet.inflight_requests == 1)
+    line = pool(gateway).line
+    many = asked(rig, *(long(number) for number in range(1, 6)))
+    await eventually(lambda: len(line) == 5)
+    gateway.door.register.anonymous = Caller(tenant="late")
+    gateway.door.watched = True
+    late = asked(rig, long(9))
+    await eventually(lambda: len(line) == 6)
+    go.set()
+
+    assert [200] * 7 == [(await task).status for task in (*first, *many, *late)]
+    texts = [each.json()["messages"][0]["content"][:2] for each in rig.engines[0].exchanges]
+    assert texts.index("9 ") <= 2

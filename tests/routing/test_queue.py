@@ -27,13 +27,15 @@ steps = st.lists(
 
 
 class TestOffer:
-    def test_an_only_replica_gets_everything(self) -> None:
-        """Where there is no choice nothing waits: the engine has a queue of its own."""
+    def test_an_only_replica_gets_what_it_has_room_for(self) -> None:
+        """Where there is no choice the rest waits here all the same: who goes first is ours."""
         stage = Stage(1)
-        leases = [stage.send(50_000) for _ in range(5)]
+        leases = [stage.send(5000) for _ in range(2)]
+        full = stage.send(50_000)
 
-        assert [ONLY] * 5 == [lease.decision.reason for lease in leases if lease.decision]
-        assert 0 == stage.pool.waiting
+        assert [ONLY] * 3 == [each.decision.reason for each in (*leases, full) if each.decision]
+        assert [] == stage.offer(100)
+        assert 1 == stage.pool.waiting
 
     def test_alike_requests_spread(self) -> None:
         """What has nothing in common goes to whoever has least to do."""

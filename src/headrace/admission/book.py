@@ -26,6 +26,7 @@ class Tenant(Struct, frozen=True, omit_defaults=True):
     models: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
+    weight: float = 1.0
 
 
 class Change(Struct, frozen=True, omit_defaults=True):

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from headrace.admission.book import Book, Tenant
 from headrace.admission.keys import Key, hash_of
-from headrace.admission.types import Allow, Caller
+from headrace.admission.types import RANKS, Allow, Caller
 from headrace.config import identity as config
 from headrace.config.identity import ANONYMOUS, DEFAULT
 
@@ -50,10 +50,13 @@ class Register:
         if found is None:
             return None
         lists = [Allow.of(found.models), Allow.of(key.models) if key is not None else None]
+        priority = priority or found.priority
         return Caller(
             tenant=tenant,
             key=key.name if key is not None else "",
-            priority=priority or found.priority,
+            priority=priority,
+            rank=RANKS[priority],
+            weight=found.weight,
             group=found.group or tenant,
             models=tuple(each for each in lists if each is not None),
             endpoints=Allow.of(key.endpoints) if key is not None else None,
@@ -108,4 +111,11 @@ def _seconds(moment: datetime | None) -> float:
 
 
 def _as_kept(tenant: config.Tenant) -> Tenant:
-    return Tenant(tenant.name, tenant.priority, tenant.group, tenant.models, dict(tenant.metadata))
+    return Tenant(
+        name=tenant.name,
+        priority=tenant.priority,
+        group=tenant.group,
+        models=tenant.models,
+        metadata=dict(tenant.metadata),
+        weight=tenant.weight,
+    )

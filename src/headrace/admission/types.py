@@ -11,6 +11,8 @@ from types import MappingProxyType
 from msgspec import Struct
 
 _WILD = re.compile(r"[*?\[]")
+# How classes stand in the line of requests that wait; a rule's own number may lie between them.
+RANKS: Mapping[str, int] = MappingProxyType({"interactive": 0, "batch": -50, "background": -100})
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -46,7 +48,9 @@ class Caller(Struct, frozen=True):
 
     ``models`` and ``endpoints`` are lists each of which must allow; none allows everything.
     ``salt`` keeps the cached prompts of its trust group apart; empty: they are shared.
-    ``limits`` are the key's own, as they were stored.
+    Of requests that wait those of a higher ``rank``, its priority as a number, go first; the
+    ``weight`` is the tenant's share among equals. ``limits`` are the key's own, as they were
+    stored.
     """
 
     tenant: str = ""
@@ -57,6 +61,8 @@ class Caller(Struct, frozen=True):
     endpoints: Allow | None = None
     admin: bool = False
     salt: str = ""
+    rank: int = 0
+    weight: float = 1.0
     limits: Mapping[str, float] = NO_LIMITS
 
     def may_use(self, *names: str) -> bool:

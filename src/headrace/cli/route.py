@@ -282,8 +282,9 @@ def story(found: dict[str, Any]) -> Text:
             lines.append(f"  {name} = {json.dumps(value)}\n")
     at = datetime.fromtimestamp(found["facts"]["at"], UTC)
     lines.append(f"  at = {at.isoformat(timespec='seconds')}\n")
-    if found["priority"] or found["policy"]:
-        lines.append(f"priority {found['priority']}, policy {found['policy'] or 'usual'}\n")
+    if found["priority"] is not None or found["policy"]:
+        priority = "usual" if found["priority"] is None else found["priority"]
+        lines.append(f"priority {priority}, policy {found['policy'] or 'usual'}\n")
     for pool in found["pools"] or ():
         lines.append(f"pool {pool['model']}\n")
         for each in pool["candidates"]:

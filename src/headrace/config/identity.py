@@ -46,7 +46,16 @@ class Tenant(Section):
     """Whom keys and tokens belong to: a team, a customer, an application."""
 
     name: Named = Field(description="Its name in logs, metrics, rules and bills.")
-    priority: Priority = Field(default="interactive", description="The class of its requests.")
+    priority: Priority = Field(
+        default="interactive",
+        description="The class of its requests: of those that wait, a higher one goes first.",
+    )
+    weight: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=1000,
+        description="Its share of the tokens among tenants whose requests wait in the same class.",
+    )
     group: Printable = Field(
         default="",
         description="Tenants of one trust group may share cached prompts; by default it is alone.",

@@ -20,7 +20,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NONE = "none"  # in tests: no rule
 
 # Words for priorities; a number of your own may stand between them. Higher goes first.
-PRIORITIES = {"batch": -50, "low": -10, "normal": 0, "high": 10, "critical": 50}
+PRIORITIES = {"background": -100, "batch": -50, "low": -10, "normal": 0, "high": 10, "critical": 50}
 
 # What makes an endpoint's answer what it is, or has a rule of its own: no rule may edit it.
 FIXED = frozenset({"model", "stream", "stream_options", "messages", "prompt", "input"})
@@ -272,10 +272,10 @@ class Rule(Section):
         description="The model (pool) that answers; more of them are tried in their order.",
     )
     experiment: Experiment | None = None
-    priority: Priority = Field(
-        default=0,
-        description="-100 to 100, or batch, low, normal, high, critical; kept for the queue, which "
-        "does not look at it yet.",
+    priority: Priority | None = Field(
+        default=None,
+        description="-100 to 100, or background, batch, low, normal, high, critical: of requests "
+        "that wait the higher goes first. By default the tenant's own.",
     )
     timeouts: Clocks = Clocks()
     parameters: dict[str, Limit] = Field(

@@ -15,7 +15,7 @@ class Plan(Struct, frozen=True, gc=False):
     A rule's word on a request.
 
     ``targets`` are declared models, none where the client's choice stands. ``priority`` is higher
-    for those that go first; ``policy`` is empty for the usual one; ``queue_s`` is None for the
+    for those that go first, None for the tenant's own; ``policy`` is empty for the usual one; ``queue_s`` is None for the
     usual patience. ``line`` goes into the answer's head; ``weights`` are the shares by which the
     arm was drawn.
     """
@@ -24,7 +24,7 @@ class Plan(Struct, frozen=True, gc=False):
     targets: tuple[str, ...]
     timeouts: Timeouts
     queue_s: float | None
-    priority: int
+    priority: int | None
     policy: str
     line: bytes
     weights: Sequence[float] = NO_WEIGHTS

@@ -81,7 +81,7 @@ def _read(body: bytes) -> "scan.Prompt | None":
 
 def _word(raw: msgspec.Raw) -> str:
     """A text; empty for anything else."""
-    if bytes(memoryview(raw)[:1]) != b'"':
+    if raw is scan.NOTHING or bytes(memoryview(raw)[:1]) != b'"':
         return ""
     try:
         return _string.decode(raw)

@@ -119,6 +119,7 @@ class TenantBody(BaseModel):
     models: tuple[str, ...] = ()
     metadata: dict[str, str] = Field(default_factory=dict)
     limits: Limits = Field(default_factory=dict)
+    weight: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
 
 
 class TenantView(TenantBody):

@@ -55,7 +55,7 @@ class Rehearsed(Struct, frozen=True):
     facts: Facts
     verdicts: tuple[Verdict, ...]
     error: str = ""
-    priority: int = 0
+    priority: int | None = None
     policy: str = ""
     body: bytes = b""
     class_matters: bool = False
@@ -129,7 +129,7 @@ def rehearse(
         facts=facts,
         verdicts=tuple(book.explain(facts)),
         error=error,
-        priority=rule.priority if rule is not None else 0,
+        priority=rule.priority if rule is not None else None,
         policy=(rule.policy or "") if rule is not None else "",
         body=body,
         class_matters=class_matters,

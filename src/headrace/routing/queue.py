@@ -92,9 +92,10 @@ class Pool:
         name = ask.policy or self.settings.policy
         if name not in BLIND:
             self._blind = False
-        if len(lanes) == 1 and not self.line:
+        only = lanes[0] if len(lanes) == 1 else None
+        if only is not None and not self.line and (only.unprefilled < only.gate or self._blind):
             decision = Decision(name, ONLY, self._names_of(lanes), 0, ask.tokens)
-            return [self._take(ask, lanes[0], NOWHERE, decision, now)]
+            return [self._take(ask, only, NOWHERE, decision, now)]
         if name != LOWEST_COST:
             return [self._at_once(ask, name, lanes, now)]
         if not self.line:
