@@ -7,8 +7,6 @@ The request that an attack wants to hide is one for a word; no engine may ever s
 import asyncio
 import json
 
-import pytest
-
 from tests.edge.envoy.front import BODY, GOOD, HEAD, LENGTH, Door, error, front, send, statuses
 from tests.edge.rig import Rig, ask
 
@@ -146,29 +144,26 @@ async def attack(door: Door, data: bytes, expected: int) -> int | str:
     return found[0] if len(found) == 1 else f"{len(found)} answers"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_nobody_is_fooled(rig: Rig, family: str) -> None:
+async def test_nobody_is_fooled(rig: Rig) -> None:
     """
     Each gets one answer, the expected one, and a refused connection ends; what was hidden is
     never asked of an engine, and what was mended is asked once.
     """
     engine = await rig.engine()
-    attacks = FAMILIES[family]
+    attacks = {f"{kind}: {name}": a for kind, of in FAMILIES.items() for name, a in of.items()}
 
     async with front(rig) as both:
-        names = list(attacks)
-        edge = [attack(both.edge, attacks[name][0], attacks[name][1]) for name in names]
-        alone = [attack(both.gateway, attacks[name][0], attacks[name][2]) for name in names]
+        edge = [attack(both.edge, data, expected) for data, expected, _ in attacks.values()]
+        alone = [attack(both.gateway, data, expected) for data, _, expected in attacks.values()]
         found = await asyncio.gather(*edge, *alone)
         asked = [bytes(exchange.body) for exchange in engine.exchanges]
         await both.well()
 
-    expected = [attacks[name][1] for name in names] + [attacks[name][2] for name in names]
-    labels = [f"{door}: {name}" for door in ("edge", "gateway") for name in names]
+    expected = [of[1] for of in attacks.values()] + [of[2] for of in attacks.values()]
+    labels = [f"{door}, {name}" for door in ("edge", "gateway") for name in attacks]
     assert dict(zip(labels, expected, strict=True)) == dict(zip(labels, found, strict=True))
     assert expected.count(OK) == len(asked)
-    assert {json.dumps(json.loads(BODY))} >= {json.dumps(json.loads(body)) for body in asked}
-    assert not [body for body in asked if WORD.encode() in body]
+    assert {BODY} == set(asked)
 
 
 async def test_a_body_of_a_get_is_no_request(rig: Rig) -> None:
