@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from headrace.config.schema import Config
+from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from headrace.edge.process import EdgeProcess, explain, program
 from headrace.errors import StartError
-from tests.edge.envoy.front import EDGE, GOOD, Door, front, send, statuses
-from tests.edge.rig import Rig, eventually
+from tests.edge.envoy.front import EDGE, GOOD, HEAD, Door, front, send, statuses
+from tests.edge.rig import Rig, eventually, streamed
 
 READY = b"GET /edge/ready HTTP/1.1\r\nhost: h\r\n\r\n"
 
@@ -71,12 +73,12 @@ async def test_it_is_started_again(rig: Rig) -> None:
         os.killpg(pid, signal.SIGKILL)
         await eventually(lambda: bool(both.told("edge_died")), timeout_s=5)
         async with asyncio.timeout(10):
-            while not await answers(both.edge):  # noqa: ASYNC110 - seen from outside only
+            while not await takes_requests(both.edge):  # noqa: ASYNC110 - seen from outside only
                 await asyncio.sleep(0.05)
         await both.well()
 
 
-async def answers(door: Door) -> bool:
+async def takes_requests(door: Door) -> bool:
     """Whether it takes requests now."""
     with suppress(ConnectionError):
         return [200] == statuses(await send(door, GOOD, close=True))
@@ -96,6 +98,39 @@ async def test_a_drain(rig: Rig) -> None:
 
     assert [[200], [503], [200]] == [statuses(a) for a in (before, after, answer)]
     assert b"connection: close" in answer.lower()
+
+
+async def test_a_running_stream_outlives_the_stop(rig: Rig) -> None:
+    """Edge and gateway stop in the program's order; a stream that runs gets its last byte."""
+    first, go = asyncio.Event(), asyncio.Event()
+    frames = answers.chat_frames("m", ("one", "two"), usage=True)
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.start_stream()
+        await exchange.events(*frames[:2])
+        first.set()
+        await go.wait()
+        await exchange.events(*frames[2:])
+        await exchange.end_stream()
+
+    await rig.engine(script)
+    asked = answers.dump(streamed())
+    data = HEAD + b"content-length: %d\r\n\r\n" % len(asked) + asked
+
+    async with front(rig) as both:
+        stream = asyncio.create_task(send(both.edge, data, close=True))
+        await first.wait()
+        await both.process.drain()
+        stopped = asyncio.create_task(rig.gateway_now.stop(drain_s=5))
+        await asyncio.sleep(0.1)
+        running = not stopped.done()
+        go.set()
+        await stopped
+        await both.process.stop()
+        answer = await stream
+
+    assert running
+    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
 def free_port() -> int:
