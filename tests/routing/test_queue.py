@@ -30,7 +30,7 @@ class TestOffer:
     def test_an_only_replica_gets_what_it_has_room_for(self) -> None:
         """Where there is no choice the rest waits here all the same: who goes first is ours."""
         stage = Stage(1)
-        leases = [stage.send(5000) for _ in range(2)]
+        leases = [stage.send(3000) for _ in range(2)]
         full = stage.send(50_000)
 
         assert [ONLY] * 3 == [each.decision.reason for each in (*leases, full) if each.decision]
