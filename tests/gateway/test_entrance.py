@@ -259,6 +259,7 @@ class TestTokens:
         issuer.keys = [old.jwk, new.jwk]
         many = [rig.post(ask(), **auth(new.token(n=n))) for n in range(5)]
         statuses += [answer.status for answer in await asyncio.gather(*many)]
+        await asyncio.sleep(0.06)
         statuses.append((await rig.post(ask(), **auth(Signer("x").token()))).status)
         await issuer.stop()
 
