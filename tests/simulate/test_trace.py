@@ -2,12 +2,13 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headrace.errors import ConfigError
-from headrace.simulate.trace import BLOCK_TOKENS, Row, read, replay
+from headrace.simulate.trace import BLOCK_TOKENS, Row, hushed, read, replay
 from tests.simulate.fleets import request, trace
 
 AZURE = (
@@ -124,3 +125,17 @@ def test_shared_is_what_an_endless_cache_would_hold() -> None:
     made = trace(request(0, 0, 2048, 1, [1, 2]), request(1, 1, 2048, 1, [1, 9]))
 
     assert BLOCK_TOKENS / 4096 == made.shared
+
+
+def test_a_part_is_not_streamed() -> None:
+    """About so many requests as asked, the same by the same seed, and nothing else changes."""
+    rows = [Row(float(number), 100, 10, None) for number in range(1000)]
+    loud = replay("t", rows, 1.0, seed=1)
+
+    found = hushed(loud, 0.3, seed=1)
+
+    assert 250 <= sum(not each.streamed for each in found.requests) <= 350
+    assert found == hushed(loud, 0.3, seed=1)
+    assert loud == replace(
+        found, requests=tuple(replace(each, streamed=True) for each in found.requests)
+    )

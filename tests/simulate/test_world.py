@@ -149,3 +149,24 @@ def test_a_policy_that_forgets_is_a_fault() -> None:
 
     with pytest.raises(RuntimeError, match="3 requests were never sent on"):
         world.run()
+
+
+class Listening(RoundRobin):
+    """Notes whose first tokens it hears of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[int] = []
+
+    def first(self, job: Job, now_s: float) -> None:
+        self.heard.append(job.request.number)
+
+
+def test_first_tokens_are_heard_of_streams_only() -> None:
+    """A router does not see the first token of an answer that comes as a whole."""
+    requests = [replace(each, streamed=each.number % 2 == 0) for each in STREAM.requests[:6]]
+    policy = Listening()
+
+    World(replace(STREAM, requests=tuple(requests)), FOUR, policy, 1).run()
+
+    assert [0, 2, 4] == sorted(policy.heard)

@@ -83,6 +83,15 @@ def simulate(
             min=2, metavar="N", show_default=False, help="Leave out requests with more tokens."
         ),
     ] = None,
+    quiet: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Of the requests so many are not streamed: routers do not see their first token.",
+        ),
+    ] = 0.0,
     join: Annotated[
         list[float] | None,
         typer.Option(
@@ -127,7 +136,7 @@ def simulate(
 
     Nothing is started or sent: events are computed, thousands of requests in a second.
     """
-    source = contest.source(trace, requests, max_tokens)
+    source = contest.source(trace, requests, max_tokens, quiet)
     fleet = fleet_of(preset or ["h100-8b"], replicas, join or [], die or [])
     names = contest.policies(policy or ["lowest_cost"], compare or [])
     wanted = contest.runs(names, rate or [1.0], seeds, gateways or [1], share_s)

@@ -15,7 +15,7 @@ from headrace.simulate.policy import Policy
 from headrace.simulate.report import Figures, Spread, gather, measure
 from headrace.simulate.rivals import RIVALS
 from headrace.simulate.synthetic import GENERATORS
-from headrace.simulate.trace import Row, Trace, read, replay
+from headrace.simulate.trace import Row, Trace, hushed, read, replay
 from headrace.simulate.world import Fleet, World
 
 OURS = "headrace:"  # before the names of our own policies: rivals have some of the same
@@ -24,17 +24,23 @@ REQUESTS = 5000  # that a generator makes when nobody says
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where requests come from: a file's rows, or (None) the generator of that name."""
+    """
+    Where requests come from: a file's rows, or (None) the generator of that name. A part of them,
+    ``quiet`` (0 to 1), are not streamed.
+    """
 
     name: str
     rows: tuple[Row, ...] | None
     requests: int
+    quiet: float = 0.0
 
     def trace(self, rate: float, seed: int) -> Trace:
         """The requests; ``rate`` is how much faster than recorded, or requests per second."""
         if self.rows is None:
-            return GENERATORS[self.name](rate, self.requests, seed)
-        return replay(self.name, self.rows, rate, seed)
+            found = GENERATORS[self.name](rate, self.requests, seed)
+        else:
+            found = replay(self.name, self.rows, rate, seed)
+        return hushed(found, self.quiet, seed) if self.quiet else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,10 @@ class Run:
         return f"{self.policy} x {self.gateways}{alone}"
 
 
-def source(name: str, requests: int | None, max_tokens: int | None) -> Source:
+def source(name: str, requests: int | None, max_tokens: int | None, quiet: float = 0.0) -> Source:
     """
     A generator's name or a file; the first ``requests`` of it, without those of more than
-    ``max_tokens`` (prompt and answer).
+    ``max_tokens`` (prompt and answer). A part of them, ``quiet``, are not streamed.
 
     Raises:
         ConfigError: it is neither, or nothing is left.
@@ -73,7 +79,7 @@ def source(name: str, requests: int | None, max_tokens: int | None) -> Source:
             raise ConfigError(
                 f"--max-tokens is for recorded traces; {name!r} makes up requests of its own."
             )
-        return Source(name, None, requests or REQUESTS)
+        return Source(name, None, requests or REQUESTS, quiet)
     path = Path(name).expanduser()
     if not path.exists():
         raise ConfigError(
@@ -85,7 +91,7 @@ def source(name: str, requests: int | None, max_tokens: int | None) -> Source:
         rows = [row for row in rows if row.prompt_tokens + row.output_tokens <= max_tokens]
         if not rows:
             raise ConfigError(f"--max-tokens {max_tokens} leaves no request of {name}.")
-    return Source(path.name, tuple(rows), len(rows))
+    return Source(path.name, tuple(rows), len(rows), quiet)
 
 
 def policies(own: Iterable[str], rivals: Iterable[str]) -> list[str]:

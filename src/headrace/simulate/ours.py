@@ -74,6 +74,7 @@ class Ours(Policy):
             float(request.prompt_tokens),
             _cut(request.blocks, self._parts),
             self._grain,
+            loud=request.streamed,
             number=hash((request.number, 0x9E3779B9)),
         )
         ask.owner = job

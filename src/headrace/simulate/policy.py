@@ -30,7 +30,7 @@ class Policy:
         raise NotImplementedError
 
     def first(self, job: Job, now_s: float) -> None:
-        """A request's first token went to the client."""
+        """A streamed request's first token went to the client."""
 
     def ended(self, job: Job, now_s: float) -> None:
         """A request's answer is complete."""

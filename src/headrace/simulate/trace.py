@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -29,7 +29,8 @@ class Request:
     One request of a trace.
 
     ``blocks`` names the whole blocks of the prompt, from its beginning: equal names mean equal
-    prompts up to there. ``session`` is what a client's session header would say.
+    prompts up to there. ``session`` is what a client's session header would say. The first token
+    of one that is not ``streamed`` is seen by nobody but its client, at the end.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Request:
     output_tokens: int
     blocks: tuple[int, ...]
     session: int
+    streamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,13 @@ def replay(name: str, rows: Sequence[Row], rate: float, seed: int) -> Trace:
             Request(number, arrival_s, row.prompt_tokens, row.output_tokens, blocks, session)
         )
     return Trace(name, BLOCK_TOKENS, tuple(requests))
+
+
+def hushed(trace: Trace, share: float, seed: int) -> Trace:
+    """The same requests, of which so many (0 to 1) are not streamed; the seed says which."""
+    random = Random(f"quiet {seed}")
+    requests = [replace(each, streamed=random.random() >= share) for each in trace.requests]
+    return replace(trace, requests=tuple(requests))
 
 
 # --- below -------------------------------------------------------------------------------------

@@ -157,7 +157,8 @@ class World:
         for job in first:
             if job.first_s < 0:
                 job.first_s = now_s
-                policy.first(job, now_s)
+                if job.request.streamed:
+                    policy.first(job, now_s)
         for job in ended:
             job.end_s = now_s
             self._inflight[job.replica] -= 1
