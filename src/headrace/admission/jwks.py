@@ -52,6 +52,7 @@ class Keys:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # a connection that was cut closes in the loop's next turn
 
     @property
     def may_refresh(self) -> bool:
@@ -89,8 +90,9 @@ class Keys:
         url = self._config.jwks or ""
         authority = self._config.tls_ca.expanduser() if self._config.tls_ca is not None else None
         tls = context(authority, verify=True) if url.startswith("https:") else False
+        once = aiohttp.TCPConnector(force_close=True)  # minutes pass until the next reading
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, connector=once) as session,
             session.get(url, ssl=tls, allow_redirects=False) as answer,
         ):
             if answer.status != 200:
