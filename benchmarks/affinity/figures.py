@@ -64,15 +64,16 @@ def stayed(rows: Sequence[Row]) -> float:
     return sum(same) / len(same)
 
 
-def thirds(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The first and the last third of each pass, in the order in which they were sent."""
-    first, last = [], []
+def thirds(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+    """The first, the middle and the last third of each pass, in the order they were sent in."""
+    parts: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
     for key in {(row.seed, row.policy) for row in rows}:
         one = sorted((row for row in rows if (row.seed, row.policy) == key), key=lambda r: r.sent_s)
         third = len(one) // 3
-        first += one[:third]
-        last += one[len(one) - third :]
-    return first, last
+        parts[0].extend(one[:third])
+        parts[1].extend(one[third : len(one) - third])
+        parts[2].extend(one[len(one) - third :])
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,14 @@ def foresight(rows: Sequence[Row]) -> Foresight | None:
 
 
 def render(written: Mapping[str, Any]) -> str:
-    """The section: three tables, and what they were measured on."""
+    """The section: four tables, and what they were measured on."""
     rows = [Row(**row) for row in written["rows"]]
     by_policy = {
         policy: [row for row in rows if row.policy == policy] for policy in written["policies"]
     }
-    lines = [*_outcome(by_policy), "", *_turns(by_policy), "", *_predicted(by_policy), ""]
+    lines: list[str] = []
+    for table in (_outcome, _turns, _learned, _predicted):
+        lines += [*table(by_policy), ""]
     return "\n".join([*lines, *textwrap.wrap(_measured(written, rows), 120)])
 
 
@@ -148,14 +151,26 @@ def _turns(by_policy: Mapping[str, Sequence[Row]]) -> list[str]:
         "|---|" + "--:|" * len(turns),
     ]
     for policy, rows in by_policy.items():
-        cells = []
-        for turn in turns:
-            these = [row for row in rows if row.turn == turn]
-            times = [row.ttft_ms for row in these]
-            p50, p90 = percentile(times, 0.5), percentile(times, 0.9)
-            cells.append(f"{cached_share(these):.2f}; {p50:.0f} / {p90:.0f}")
+        cells = [_cell([row for row in rows if row.turn == turn]) for turn in turns]
         lines.append(f"| `{policy}` | " + " | ".join(cells) + " |")
     return lines
+
+
+def _learned(by_policy: Mapping[str, Sequence[Row]]) -> list[str]:
+    lines = [
+        "| as it goes on: cached; TTFT p50 / p90, ms | first third | middle third | last third |",
+        "|---|--:|--:|--:|",
+    ]
+    for policy, rows in by_policy.items():
+        cells = [_cell(part) for part in thirds(rows)]
+        lines.append(f"| `{policy}` | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(rows: Sequence[Row]) -> str:
+    times = [row.ttft_ms for row in rows]
+    share, p50, p90 = cached_share(rows), percentile(times, 0.5), percentile(times, 0.9)
+    return f"{share:.2f}; {p50:.0f} / {p90:.0f}"
 
 
 def _predicted(by_policy: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -164,7 +179,7 @@ def _predicted(by_policy: Mapping[str, Sequence[Row]]) -> list[str]:
         "|---|---|--:|--:|--:|--:|",
     ]
     for policy, rows in by_policy.items():
-        first, last = thirds(rows)
+        first, _, last = thirds(rows)
         for name, part in (("all", rows), ("first third", first), ("last third", last)):
             found = foresight(part)
             if found is not None:

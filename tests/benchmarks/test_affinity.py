@@ -155,8 +155,9 @@ def test_predictions_are_compared_over_the_thirds_of_each_pass() -> None:
     wrong = [row(turn, predicted_ms=10.0, predicted_cached=512, cached=256) for turn in (0, 1)]
     right = [row(turn, predicted_ms=125.0, predicted_cached=300, cached=256) for turn in (4, 5)]
     rows = [*right, row(2), row(3), *wrong]
-    first, last = figures.thirds(rows)
+    first, middle, last = figures.thirds(rows)
 
+    assert [2, 3] == [one.turn for one in middle]
     assert [0, 1] == [one.turn for one in first]
     assert [4, 5] == [one.turn for one in last]
     assert figures.Foresight(2.0, 0.0, 0.1, 10.0) == figures.foresight(first)
@@ -172,7 +173,7 @@ def test_who_predicts_nothing_is_not_compared() -> None:
 
 
 def test_tables_tell_every_policy() -> None:
-    """One line for each policy, its turns, and three of its predictions; then what it ran on."""
+    """Each policy is in each table, with three lines of predictions; then what it ran on."""
     rows = [
         dataclasses.asdict(row(turn, policy=policy)) for policy in _POLICIES for turn in range(6)
     ]
@@ -184,7 +185,7 @@ def test_tables_tell_every_policy() -> None:
     )  # fmt: skip
     lines = told.splitlines()
 
-    assert [5] * len(_POLICIES) == [
+    assert [6] * len(_POLICIES) == [
         sum(line.startswith(f"| `{policy}` |") for line in lines) for policy in _POLICIES
     ]
     assert "18 requests" in told
