@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -33,6 +34,13 @@ class RedisServer:
     def config(self, **more: object) -> State:
         """The section of a gateway that uses it."""
         return State.model_validate({"url": self.url, **more})
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self) -> "RedisServer":
         """Start, with what an earlier start has written, and wait until it answers."""

@@ -142,14 +142,11 @@ async def test_a_wrong_password_is_said_without_it(unused_port: int, server: Red
     """What goes wrong names the place and the setting, never the password."""
     locked = RedisServer(server.folder, "--requirepass", "right", port=unused_port)
     server.kill()
-    with socket.socket():
-        locked.start()
     config = State.model_validate({"url": f"redis://:wr0ng-one@127.0.0.1:{unused_port}/2"})
     link = Link(config)
-    with pytest.raises(StateLost) as failed:
+    with locked, pytest.raises(StateLost) as failed:
         await link.ask("get", "GET", "x")
     await link.stop()
-    locked.kill()
 
     assert f"redis://127.0.0.1:{unused_port}/2" in str(failed.value)
     assert "state.url" in str(failed.value)
@@ -167,16 +164,15 @@ async def test_tls_is_checked(server: RedisServer, unused_port: int) -> None:
     files = ("--tls-cert-file", str(folder / "cert.pem"), "--tls-key-file", str(folder / "key.pem"))
     server.kill()
     secure = RedisServer(folder, *files, "--tls-auth-clients", "no", port=unused_port, tls=True)
-    secure.start()
     answers = []
-    for more in ({"tls_ca": str(folder / "ca.pem")}, {"tls_verify": False}, {}):
-        link = Link(secure.config(timeout_s=5, **more))
-        try:
-            answers.append(await link.ask("set", "SET", "a", 1))
-        except StateLost as error:
-            answers.append("certificate" in str(error).lower())
-        await link.stop()
-    secure.kill()
+    with secure:
+        for more in ({"tls_ca": str(folder / "ca.pem")}, {"tls_verify": False}, {}):
+            link = Link(secure.config(timeout_s=5, **more))
+            try:
+                answers.append(await link.ask("set", "SET", "a", 1))
+            except StateLost as error:
+                answers.append("certificate" in str(error).lower())
+            await link.stop()
 
     assert [True, True, True] == answers
     with pytest.raises(StateLost, match="no such file"):
