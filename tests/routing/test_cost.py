@@ -101,13 +101,13 @@ def test_start_values_are_kept_apart() -> None:
     assert [1.0, 1.0] == pytest.approx([fit.rates.w / fit.start.w for fit in fits], rel=0.05)
 
 
-def test_those_without_samples_keep_what_they_have() -> None:
-    """A replica that has shown nothing yet is not moved by others."""
+def test_who_is_not_known_is_not_taken_for_a_wonder() -> None:
+    """On slow machines a replica that nobody has tried yet does not count by the shipped rates."""
     old, new = Fit(), Fit()
     teach(old, 5.0)
     share([old, new])
 
-    assert USUAL == new.rates
+    assert old.rates == new.rates != USUAL
 
 
 @given(st.lists(st.tuples(st.floats(-10, 1e9), st.integers(0, 20), st.floats(0, 1e6)), max_size=60))

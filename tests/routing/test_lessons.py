@@ -66,3 +66,16 @@ def test_engines_that_report_nothing_are_not_judged() -> None:
         answered(stage, lease, Usage(4000, 10, 0))
 
     assert (False, 1.0) == (lane.reports, lane.shrink)
+
+
+def test_the_first_token_of_all_teaches_all() -> None:
+    """On machines far slower than shipped rates, replicas that nobody tried look no faster."""
+    stage = Stage(3)
+    for lane in stage.lanes:
+        lane.learns = True
+    lease = stage.send(4000)
+    stage.now += 40.0  # 100 times what the shipped rates say
+    stage.pool.first_token(lease, stage.now)
+
+    waits = [lane.rates.prefill_ms(4000, 0) for lane in stage.lanes]
+    assert [pytest.approx(40_000, rel=0.2)] * 3 == waits

@@ -112,10 +112,9 @@ def test_who_was_away_saves_nothing_up() -> None:
 def test_what_is_given_back_counts() -> None:
     """A tenant whose answers were shorter than thought is charged for what they were."""
     line = Line()
-    for tenant in ("a", "b") * 4:
-        ask = wait(line, tenant)
-    line.charge(ask, 1000.0)  # of b
-    line.charge(ask, -1000.0)
+    asks = [wait(line, tenant) for tenant in ("a", "b") * 4]
+    line.charge(asks[1], 1000.0)
+    line.charge(asks[1], -1000.0)
 
     assert ["a", "b"] * 2 == [go(line).tenant for _ in range(4)]
 

@@ -42,10 +42,9 @@ def plain(value: object, *, reveal: bool = False) -> object:
         }
     if isinstance(value, Mapping):
         return {key: plain(inner, reveal=reveal) for key, inner in value.items()}
-    if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, list | tuple):
-        return [plain(inner, reveal=reveal) for inner in value]
+    if isinstance(value, list | tuple | frozenset):
+        inner = sorted(value) if isinstance(value, frozenset) else value
+        return [plain(each, reveal=reveal) for each in inner]
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return str(value) if isinstance(value, Path | date) else value

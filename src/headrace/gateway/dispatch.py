@@ -142,11 +142,6 @@ class Dispatcher:
             ask = self._prompts.full(exchange, body, density)
         if tried:
             ask.tried = set(tried)
-        ask.policy = named
-        caller, plan = exchange.caller, exchange.plan
-        ask.tenant, ask.weight, ask.rank = caller.tenant, caller.weight, caller.rank
-        if plan is not None and plan.priority is not None:
-            ask.rank = plan.priority
         return ask
 
     async def _queue(self, exchange: Exchange, ask: Ask) -> Lease | None:

@@ -35,8 +35,18 @@ class Prompts:
 
     def short(self, exchange: Exchange) -> Ask:
         """For a request that has no choice: its size only."""
-        facts = exchange.facts
-        return Ask(facts.prompt_tokens, [], 1.0, max_tokens=facts.max_tokens, loud=facts.stream)
+        facts, caller, plan = exchange.facts, exchange.caller, exchange.plan
+        return Ask(
+            facts.prompt_tokens,
+            [],
+            1.0,
+            facts.max_tokens,
+            facts.stream,
+            policy="" if plan is None else plan.policy,
+            rank=caller.rank if plan is None or plan.priority is None else plan.priority,
+            tenant=caller.tenant,
+            weight=caller.weight,
+        )
 
     def full(self, exchange: Exchange, body: bytes, density: Density) -> Ask:
         """With blocks, as far as the body has a prompt that engines cache."""
@@ -48,17 +58,21 @@ class Prompts:
         text = join(prompt.parts, media=exchange.media > 0)
         per_token = density.bytes_per_token
         blocks = chain(text, hash_of(exchange.served + _word(prompt.cache_salt)))
-        ask = Ask(
+        caller, plan = exchange.caller, exchange.plan
+        return Ask(
             max(1.0, len(text) / per_token + exchange.media * scan.TOKENS_PER_MEDIUM),
             blocks,
             BLOCK / per_token,
-            max_tokens=facts.max_tokens,
-            loud=facts.stream,
+            facts.max_tokens,
+            facts.stream,
             number=blocks[min(FAMILY, len(blocks)) - 1] if blocks else 0,
+            session=owned(caller, self._session(exchange, prompt)),
+            policy="" if plan is None else plan.policy,
+            rank=caller.rank if plan is None or plan.priority is None else plan.priority,
+            tenant=caller.tenant,
+            weight=caller.weight,
+            size=0 if exchange.media else len(text),
         )
-        ask.size = 0 if exchange.media else len(text)
-        ask.session = owned(exchange.caller, self._session(exchange, prompt))
-        return ask
 
     def _session(self, exchange: Exchange, prompt: "scan.Prompt") -> str:
         headers = exchange.request.headers

@@ -108,12 +108,13 @@ class Fit:
 def share(fits: Sequence[Fit]) -> None:
     """
     Give replicas that are about as fast as each other the same rates: those of their mean. Those of
-    which nothing is known are never taken for slower than the fastest: nobody would try them.
+    which nothing is known are taken for as fast as the fastest: slower, nobody would try them, and
+    by the shipped rates a machine that is far from them would look better than all others by that.
     """
     known = sorted((fit for fit in fits if fit.samples), key=lambda fit: fit.level)
     if not known:
         return
-    new = [fit for fit in fits if not fit.samples] if known[0].level < 0 else []
+    new = [fit for fit in fits if not fit.samples]
     while known:
         kind = [fit for fit in known if fit.level <= known[0].level + KIND]
         weights = [min(fit.samples, EARLY) for fit in kind]

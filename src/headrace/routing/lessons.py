@@ -35,15 +35,19 @@ class Lessons:
         self._index = index
         self._firsts = 0
 
-    def first(self, lanes: Sequence[Lane]) -> None:
-        """A first token has come at one of the lanes."""
+    def first(self, lane: Lane, lanes: Sequence[Lane]) -> None:
+        """
+        A first token has come at one of the lanes. The first ones count at once: where the shipped
+        rates are far off, replicas that nobody has tried would look the better by as much.
+        """
         self._firsts += 1
-        if self._firsts % EVERY:
+        fit = lane.fit
+        if self._firsts % EVERY and not (fit.samples and lane.rates is fit.start):
             return
-        lanes = [lane for lane in lanes if lane.learns]
-        share([lane.fit for lane in lanes])
-        for lane in lanes:
-            lane.rates = lane.fit.rates
+        learners = [each for each in lanes if each.learns]
+        share([each.fit for each in learners])
+        for each in learners:
+            each.rates = each.fit.rates
 
     def ended(self, lane: Lane, lease: Lease, usage: Usage | None, now: float) -> None:
         """A request has ended at the lane; without ``usage`` it was not answered."""

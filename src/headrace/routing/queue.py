@@ -153,7 +153,7 @@ class Pool:
         if lane is None or lease.counted:
             return []
         lane.first(lease, now)
-        self.lessons.first(self.lanes)
+        self.lessons.first(lane, self.lanes)
         return _pump(lane, now)
 
     def end(self, lease: Lease, now: float, usage: Usage | None = None) -> list[Lease]:
