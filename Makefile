@@ -27,21 +27,21 @@ imports: ## Who may import whom
 	$(UV) lint-imports
 
 test: ## All tests but those against real vLLM
-	$(UV) pytest -n $(WORKERS) --dist loadgroup
+	$(UV) pytest -n $(WORKERS)
 
 test-e2e: ## Real clients against the real embedded model
 	$(UV) pytest -m e2e tests/e2e
 
 test-vllm: ## Real vLLM on CPU: builds its environment first (2.9 GB), then some two minutes
 	scripts/vllm-env
-	$(UV) pytest -m vllm tests/vllm
+	$(UV) pytest -n 0 -m vllm tests/vllm
 
 chaos: ## A storm of a minute: failing replicas, rolling restarts and churn under 200 users
-	$(UV) pytest -m chaos tests/chaos
+	$(UV) pytest -n 0 -m chaos tests/chaos
 
 coverage: ## All tests, with branch coverage and its limit
 	rm -f .coverage .coverage.*
-	$(UV) coverage run -m pytest -n $(WORKERS) --dist loadgroup
+	$(UV) coverage run -m pytest -n $(WORKERS)
 	$(UV) coverage combine -q
 	$(UV) coverage report
 

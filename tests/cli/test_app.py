@@ -61,7 +61,7 @@ def test_examples_can_be_called(name: str) -> None:
     """Every example in a command's help is a call that the command understands."""
     for example in COMMANDS[name].examples:
         command: Any = typer.main.get_command(app)
-        rest = example.split()
+        rest = example.partition(" > ")[0].split()
         while isinstance(command, TyperGroup) and not rest[1].startswith("-"):
             context = command.make_context(rest[0], rest[1:])
             _, command, _ = command.resolve_command(context, rest[1:])
