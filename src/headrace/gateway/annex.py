@@ -71,8 +71,9 @@ class Annex:
         )
         bills = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.bill")
         gateway = self._gateway
-        config = uvicorn.Config(
-            admin.build(
+
+        def build() -> Any:
+            return admin.build(
                 gateway.fleet,
                 gateway.keeper,
                 self._config,
@@ -81,7 +82,10 @@ class Annex:
                 clerks.registrar(gateway),
                 bills.bill(gateway.config.metering),
                 admits=gateway.door.admin,
-            ),
+            )
+
+        config = uvicorn.Config(
+            await loop.run_in_executor(None, build),  # 60 ms that would stall every stream
             log_config=None,
             access_log=False,
             lifespan="off",

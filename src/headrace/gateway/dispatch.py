@@ -38,12 +38,13 @@ class RetryBudget:
 
     def __init__(self, share: float, reserve: int) -> None:
         self._share = share
-        self._reserve = float(reserve)
         self._balance = float(reserve)
+        self._most = max(float(reserve), 1.0)
 
     def deposit(self) -> None:
         """Count a request."""
-        self._balance = min(self._balance + self._share, max(self._reserve, 1.0))
+        if self._balance < self._most:
+            self._balance = min(self._balance + self._share, self._most)
 
     def withdraw(self) -> bool:
         """Take one retry, if there is one."""

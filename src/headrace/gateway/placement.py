@@ -7,7 +7,8 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from headrace.config.routing import Routing
 from headrace.errors import Overloaded
@@ -32,7 +33,7 @@ RETRY_AFTER_S = 2
 SYNC_S = 0.5
 
 
-class Decided(NamedTuple):
+class Decided(Struct, frozen=True, gc=False):
     """A decision as it is remembered: of which request, and when (monotonic, s)."""
 
     request_id: str
