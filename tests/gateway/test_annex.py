@@ -40,6 +40,18 @@ async def test_opens_answers_and_closes() -> None:
         probe.connect(("127.0.0.1", int(opened.url.rpartition(":")[2])))
 
 
+async def test_nothing_is_imported_for_nobody() -> None:
+    """Until somebody calls there is a port, and no task that imports what would answer."""
+    opened = annex(port=0)
+    before = asyncio.all_tasks()
+    await opened.start()
+    await asyncio.sleep(0.1)
+    idle = asyncio.all_tasks()
+    await opened.stop()
+
+    assert before == idle
+
+
 async def test_stop_before_it_is_imported() -> None:
     """A gateway that ends at once does not wait for the API."""
     opened = annex(port=0)

@@ -1,8 +1,8 @@
 """
 The admin API's own listener, beside the gateway in the same event loop. The API is in admin.py.
 
-FastAPI takes half a second to import, and no client waits for it: the port is taken at the start,
-the import happens in a thread, and callers who come before it is done wait in the listen queue.
+FastAPI takes the better part of a second of CPU and 40 MB, and most gateways are never asked: the
+port is taken at the start, but what listens there is imported, in a thread, when somebody calls.
 """
 
 import asyncio
@@ -46,20 +46,29 @@ class Annex:
         host, port = self._socket.getsockname()[:2]
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._gateway.log.event("admin_started", url=self.url)
-        self._task = asyncio.get_running_loop().create_task(self._serve(self._socket))
+        asyncio.get_running_loop().add_reader(self._socket, self._called, self._socket)
 
     async def stop(self) -> None:
         """Close it; calls that run get a second."""
+        listener, self._socket = self._socket, None
+        if listener is None:
+            return
         task, self._task = self._task, None
         if task is None:
-            return
-        if self._server is None:
+            asyncio.get_running_loop().remove_reader(listener)
+        elif self._server is None:
             task.cancel()
         else:
             self._server.should_exit = True
-        await asyncio.wait({task})
-        if self._socket is not None:
-            self._socket.close()
+        if task is not None:
+            await asyncio.wait({task})
+        listener.close()
+
+    def _called(self, listener: socket.socket) -> None:
+        """The first caller is in the listen queue, and waits there until the API is built."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        self._task = loop.create_task(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
