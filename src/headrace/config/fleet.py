@@ -95,8 +95,8 @@ class Load(Section):
     enabled: bool = Field(default=True, description="Whether /metrics of replicas is read.")
     interval_s: Seconds = Field(
         default=1.5,
-        description="Between two readings of a replica, give or take a tenth; four times as long"
-        " while it idles, or its answers show that it lives.",
+        description="Between two readings of a replica, give or take a tenth; in fleets of more"
+        " than 64 up to four times as long while it idles, or its answers show that it lives.",
     )
     timeout_s: Seconds = Field(default=1.0, description="For one reading.")
 

@@ -30,7 +30,9 @@ HALF_OPEN_S = 30.0  # for the first token after an ejection: it has been warm be
 METRICLESS_S = 30.0  # between two looks for metrics that were not there
 DEAF_S = 60.0  # a front end under any load answers something in this time
 STALE = 3  # readings of the load that fail in a row before it counts as degraded
-SELDOM = 4.0  # intervals between two readings of a replica that idles, or is seen to answer
+# Above so many replicas those that idle, or are seen to answer, are read less often: at most after
+# so many intervals. An engine's metrics are some 60 kB, which is much for a fleet of hundreds.
+MANY, SELDOM = 64, 4.0
 SHORT = 256 * 1024  # bytes of /metrics that are read in 0.4 ms, less than a thread costs others
 
 CAUSES = ("health", "slow", "failures", "success_rate", "stuck", "warm_up")
@@ -244,12 +246,10 @@ class Keeper:
                 self._fleet.move(ward.replica, State.DEGRADED, reason)
 
     def _may_wait(self, ward: Ward, now: float) -> bool:
-        """
-        Whether its numbers are not needed yet: it does nothing, or its answers show that it lives.
-        An engine's metrics are some 60 kB, which is much for a fleet of hundreds.
-        """
+        """Whether its numbers are not needed yet: it does nothing, or its answers show it lives."""
         interval_s, replica = self._load.interval_s, ward.replica
-        if ward.load_failures or now - ward.load_at >= SELDOM * interval_s:
+        often = min(SELDOM, len(self._wards) / MANY)
+        if ward.load_failures or now - ward.load_at >= often * interval_s:
             return False
         idle = not replica.inflight_requests and not replica.running
         return idle or now - ward.suspect.signed_at < interval_s
