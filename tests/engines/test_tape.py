@@ -44,6 +44,7 @@ class Engine:
         self.asked: list[dict[str, Any]] = []
         self.status = 200
         self.breaks = False
+        self.lingers = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """A chat completion, streamed or not."""
@@ -65,6 +66,8 @@ class Engine:
             if self.breaks and request.transport is not None:
                 request.transport.abort()
         await answer.write(b"data: [DONE]\n\n")
+        if self.lingers:
+            await asyncio.sleep(10)
         return answer
 
     def _shell(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +229,26 @@ async def test_the_fleets_own_questions_are_not_kept(
     (text,) = await files(tmp_path, 1)
     assert len(engine.asked) == 2
     assert f"seed: {len('somebody else')}" in text
+
+
+async def test_hanging_up_at_done_is_no_abort(
+    start: Start, upstream: Backend, engine: Engine, tmp_path: Path
+) -> None:
+    """A client that closes when the stream says that it is over leaves a whole recording."""
+    engine.lingers = True
+    recorder = Recorder(tmp_path)
+    await start(recorder, [])
+    front = recorder.front(upstream)
+    body = {**CHAT, "stream": True}
+    async with (
+        httpx2.AsyncClient(trust_env=False) as client,
+        client.stream("POST", f"{front.url}/v1/chat/completions", json=body) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            if line == "data: [DONE]":
+                break
+
+    assert 1 == len(await files(tmp_path, 1))
 
 
 @pytest.mark.parametrize(("status", "kept"), [(400, 1), (401, 0), (429, 0), (500, 0)])

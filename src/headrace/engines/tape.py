@@ -7,9 +7,11 @@ The form of a recording is cassette.py's.
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -33,6 +35,11 @@ NOT_FORWARDED = frozenset({
 PASSING = frozenset({401, 403, 408, 425, 429})
 # Questions of machines, which no application asks.
 PROBE = "headrace"  # the user agent of the fleet's own requests
+# By which the streams of chat, messages and responses say that they are over.
+_LAST_EVENT = re.compile(
+    rb"^(?:data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|failed|incomplete)))",
+    re.MULTILINE,
+)
 UNRECORDED = frozenset({"/health", "/metrics", "/version", "/v1/models", "/ping", "/load"})
 
 
@@ -43,6 +50,15 @@ def listener() -> socket.socket:
     bound.listen(1024)
     bound.setblocking(False)
     return bound
+
+
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """What was asked, who was asked, and what has come of the answer."""
+
+    body: bytes
+    backend: Backend
+    chunks: list[Chunk] = field(default_factory=list)
 
 
 class Recorder:
@@ -98,6 +114,8 @@ class Recorder:
             bound.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
         if self._session is not None:
             await self._session.close()
 
@@ -117,34 +135,30 @@ class Recorder:
                 ssl=verify(backend),
                 allow_redirects=False,
             ) as upstream:
-                answer, chunks = await self._relay(request, upstream, started)
+                return await self._relay(request, upstream, started, Taped(body, backend))
         except aiohttp.ClientError as error:
             return web.json_response(
                 {"error": {"message": f"The engine failed: {error}.", "type": "server_error"}},
                 status=502,
             )
-        lasting = upstream.status < 500 and upstream.status not in PASSING
-        if chunks is not None and lasting and request.headers.get("user-agent") != PROBE:
-            asked = cassette.question(
-                request.method, request.path_qs, request.headers.get("content-type", ""), body
-            )
-            await self._keep(asked, backend, upstream, chunks)
-        return answer
 
     async def _relay(
-        self, request: web.Request, upstream: aiohttp.ClientResponse, started: float
-    ) -> tuple[web.StreamResponse, list[Chunk] | None]:
+        self,
+        request: web.Request,
+        upstream: aiohttp.ClientResponse,
+        started: float,
+        taped: "Taped",
+    ) -> web.StreamResponse:
         """
-        Pass the answer on as it comes, and return what came.
-
-        None where the engine broke it off: then the client sees it break off, too.
+        Pass the answer on as it comes, and keep it when it is whole. One that the engine breaks off
+        the client sees break off, too.
         """
         kept = {k: v for k, v in upstream.headers.items() if k.lower() not in NOT_FORWARDED}
         answer = web.StreamResponse(status=upstream.status, headers=kept)
         if upstream.content_length is not None:
             answer.content_length = upstream.content_length
         await answer.prepare(request)
-        chunks: list[Chunk] = []
+        chunks = taped.chunks
         last = started
         try:
             async for data in upstream.content.iter_any():
@@ -155,17 +169,35 @@ class Recorder:
         except aiohttp.ClientError:
             if request.transport is not None:
                 request.transport.abort()
-            return answer, None
+            return answer
+        except asyncio.CancelledError:  # clients hang up as soon as they have all that they want
+            if _is_over(upstream, chunks):
+                self._keep_later(request, upstream, taped)
+            raise
+        self._keep_later(request, upstream, taped)
         await answer.write_eof()
-        return answer, chunks
+        return answer
+
+    def _keep_later(
+        self, request: web.Request, upstream: aiohttp.ClientResponse, taped: "Taped"
+    ) -> None:
+        """Write it down, whether or not the client stays for the end."""
+        lasting = upstream.status < 500 and upstream.status not in PASSING
+        if lasting and request.headers.get("user-agent") != PROBE:
+            asked = cassette.question(
+                request.method,
+                request.path_qs,
+                request.headers.get("content-type", ""),
+                taped.body,
+            )
+            task = asyncio.get_running_loop().create_task(self._keep(asked, taped, upstream))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _keep(
-        self,
-        asked: Question,
-        backend: Backend,
-        upstream: aiohttp.ClientResponse,
-        chunks: list[Chunk],
+        self, asked: Question, taped: "Taped", upstream: aiohttp.ClientResponse
     ) -> None:
+        backend, chunks = taped.backend, taped.chunks
         if self._log is None or asked.path.partition("?")[0] in UNRECORDED:
             return
         names = tuple(ours for ours, theirs in backend.serves.items() if theirs == asked.model)
@@ -283,3 +315,10 @@ class Replayer:
             body=json.dumps(error, ensure_ascii=False).encode(),
             content_type="application/json",
         )
+
+
+def _is_over(upstream: aiohttp.ClientResponse, chunks: Sequence[Chunk]) -> bool:
+    """Whether all that the engine has to say is there, though it has not said so."""
+    if upstream.content_length is not None:
+        return sum(len(chunk.data) for chunk in chunks) == upstream.content_length
+    return bool(chunks) and _LAST_EVENT.search(b"".join(c.data for c in chunks[-2:])) is not None

@@ -1,6 +1,8 @@
 """HTTP/2's own attacks, against the edge: the gateway speaks HTTP/1.1 and never sees a frame."""
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from contextlib import suppress
 from typing import Any, cast
@@ -42,11 +44,17 @@ class Caller:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def to(cls, port: int, context: ssl.SSLContext | None = None) -> "Caller":
+    async def to(
+        cls, port: int, context: ssl.SSLContext | None = None, *, narrow: bool = False
+    ) -> "Caller":
+        """``narrow``: what it does not read soon fills the other side's buffers."""
         name = "localhost" if context else None
-        return cls(
-            *await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
-        )
+        plain = socket.socket()
+        plain.setblocking(False)
+        if narrow:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+        return cls(*await asyncio.open_connection(sock=plain, ssl=context, server_hostname=name))
 
     @property
     def gone(self) -> bool:
@@ -165,18 +173,15 @@ def continuations(caller: Caller) -> None:
     block = caller.h2.encoder.encode([(name.encode(), value.encode()) for name, value in POST])
     caller.writer.write(hyperframe.frame.HeadersFrame(stream, block).serialize())
     filler = b"\x00\x01x" + b"\x7f\xa0\x1f" + b"y" * 4127  # a literal header of its own
-    for _ in range(500):
-        caller.writer.write(hyperframe.frame.ContinuationFrame(stream, filler).serialize())
+    caller.writer.write(hyperframe.frame.ContinuationFrame(stream, filler).serialize() * 500)
 
 
 def pings(caller: Caller) -> None:
-    for _ in range(20_000):
-        caller.writer.write(hyperframe.frame.PingFrame(0, b"12345678").serialize())
+    caller.writer.write(hyperframe.frame.PingFrame(0, b"12345678").serialize() * 50_000)
 
 
 def settings(caller: Caller) -> None:
-    for _ in range(20_000):
-        caller.writer.write(hyperframe.frame.SettingsFrame(0).serialize())
+    caller.writer.write(hyperframe.frame.SettingsFrame(0).serialize() * 50_000)
 
 
 def no_frames(caller: Caller) -> None:
@@ -189,14 +194,16 @@ async def test_floods_of_frames(rig: Rig, attack: Any) -> None:
     await rig.engine()
 
     async with front(rig) as both:
-        caller = await Caller.to(both.edge.port)
+        caller = await Caller.to(both.edge.port, narrow=True)
         transport = cast(asyncio.Transport, caller.writer.transport)
         transport.pause_reading()  # answers pile up at the edge
         attack(caller)
+        with contextlib.suppress(AssertionError):  # it takes all of it, or has ended already
+            await eventually(lambda: not transport.get_write_buffer_size(), timeout_s=5)
         await asyncio.sleep(0.3)
         transport.resume_reading()
         try:
-            await eventually(lambda: caller.gone, timeout_s=5)
+            await eventually(lambda: caller.gone, timeout_s=15)
         finally:
             await caller.close()
         records = len(rig.gateway_now.records)
