@@ -113,8 +113,8 @@ def test_what_is_given_back_counts() -> None:
     """A tenant whose answers were shorter than thought is charged for what they were."""
     line = Line()
     asks = [wait(line, tenant) for tenant in ("a", "b") * 4]
-    line.charge(asks[1], 1000.0)
-    line.charge(asks[1], -1000.0)
+    account = line.charge(asks[1], 1000.0)
+    account.had -= 1000.0
 
     assert ["a", "b"] * 2 == [go(line).tenant for _ in range(4)]
 

@@ -337,3 +337,23 @@ def test_the_same_again(order: str, made: list[tuple[str, int]]) -> None:
         assert decision is not None
         assert decision.chosen == decision.replay()
         assert decision.reason in {LOWEST, RESERVED}
+
+
+def test_answers_of_a_line_that_is_over_change_nothing_in_the_next() -> None:
+    """Charges are estimates; what proves wrong counts in that line, not in a later one."""
+    stage = Stage(1, order="fair")
+    pool = stage.pool
+
+    def offer(tenant: str) -> list[Lease]:
+        ask = stage.ask(9000)
+        ask.tenant = tenant
+        return pool.offer(ask, stage.now)
+
+    (first,) = offer("old")
+    assert [] == offer("old")
+    (charged,) = pool.first_token(first, stage.now)  # the line is over
+    assert charged.charged > 9000
+    assert [] == [*offer("new"), *offer("old"), *offer("new")]
+    (second,) = pool.end(charged, stage.now, Usage(9000, 1, 0))
+
+    assert "new" == second.ask.tenant

@@ -71,6 +71,15 @@ class Taken(Struct, frozen=True, gc=False):
     wait_ms: float
 
 
+class Account:
+    """What a tenant has had while it and others wait: tokens by its weight."""
+
+    __slots__ = ("had",)
+
+    def __init__(self) -> None:
+        self.had = 0.0
+
+
 class Lease(Struct, eq=False):
     """
     One request's share of a lane. ``Lane.first`` and ``Lane.end`` take it back in two steps.
@@ -89,6 +98,7 @@ class Lease(Struct, eq=False):
     depth: int = 0  # blocks that were believed to be cached
     stamp: int = 0  # of its blocks in the index
     charged: float = 0.0  # tokens that its tenant was charged with, since others wait
+    account: Account | None = None  # where: of a line that is over it is nobody's any more
     tag: str = ""  # by which the engine's events name it
     first_at: float = 0.0
     decision: Decision | None = None

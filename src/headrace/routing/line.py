@@ -10,7 +10,7 @@ and one tenant all this is one sorted list.
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterator
 
-from headrace.routing.lane import Ask
+from headrace.routing.lane import Account, Ask
 
 # A class whose first request has waited this long (s) gets one place in so many, whatever waits in
 # front of it: no flood starves what comes after it, and 5 % is little to whom it is taken from.
@@ -67,11 +67,14 @@ class Line:
                     return ask
         return next((ask for found in classes if (ask := found.first(but)) is not None), None)
 
-    def charge(self, ask: Ask, tokens: float) -> None:
-        """The tenant of a request has got so many tokens more; less than 0 gives some back."""
-        found = self._classes.get(ask.rank)
-        if found is not None:
-            found.charge(ask, tokens)
+    def charge(self, ask: Ask, tokens: float) -> Account:
+        """
+        The tenant of one that waits gets so many tokens; returns where they were counted, to be
+        put right at the end. When nobody waits any more all accounts are closed.
+        """
+        account = self._classes[ask.rank].account(ask)
+        account.had += tokens / ask.weight
+        return account
 
     def granted(self, ask: Ask) -> None:
         """A request was given its place: count it towards the next one of those that are old."""
@@ -79,14 +82,14 @@ class Line:
         self._places = self._places + 1 if ask.rank >= highest else 0
 
 
-class _Queue:
-    """The requests of one tenant in a class, and what it has had: tokens by its weight."""
+class _Queue(Account):
+    """The requests of one tenant in a class, and what it has had."""
 
-    __slots__ = ("asks", "had")
+    __slots__ = ("asks",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.asks: list[tuple[float, int, Ask]] = []
-        self.had = 0.0
 
 
 class _Class:
@@ -111,10 +114,8 @@ class _Class:
         del asks[bisect_left(asks, _place(ask))]
         self.waiting -= 1
 
-    def charge(self, ask: Ask, tokens: float) -> None:
-        queue = self._tenants.get(ask.tenant)
-        if queue is not None:
-            queue.had += tokens / ask.weight
+    def account(self, ask: Ask) -> Account:
+        return self._tenants[ask.tenant]
 
     def turns(self) -> list[_Queue]:
         """The tenants that wait; who has had the least goes first, of equals whose request is."""

@@ -3,7 +3,7 @@
 from headrace.routing.decision import LOWEST, ONLY, Decision
 from headrace.routing.index import NOWHERE
 from headrace.routing.lane import Ask
-from headrace.routing.policies import POLICIES, View, lowest_cost
+from headrace.routing.policies import BLIND, POLICIES, View, lowest_cost
 from headrace.routing.queue import Pool
 from headrace.routing.terms import pick
 
@@ -18,7 +18,8 @@ def preview(pool: Pool, ask: Ask, now: float) -> Decision | None:
     lanes, name = pool.lanes, ask.policy or pool.settings.policy
     names = tuple(lane.name for lane in lanes)
     number = ask.number or -(pool.turn + 1)
-    if len(lanes) == 1 and not pool.line:
+    free = lanes[0].unprefilled < lanes[0].gate or name in BLIND
+    if len(lanes) == 1 and not pool.line and free:
         return Decision(name, ONLY, names, 0, ask.tokens)
     policy = POLICIES[name]
     if policy is not lowest_cost:

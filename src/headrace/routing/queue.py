@@ -170,9 +170,9 @@ class Pool:
         if lease.counted:
             return []
         self.lessons.ended(lane, lease, usage, now)
-        if lease.charged:
+        if lease.account is not None:
             had = usage.prompt + OUTPUT * usage.completion if usage is not None else 0.0
-            self.line.charge(lease.ask, had - lease.charged)
+            lease.account.had += (had - lease.charged) / lease.ask.weight
         return _pump(lane, now)
 
     def abandon(self) -> list[Ask]:
@@ -333,7 +333,7 @@ class Pool:
         output = self.lessons.outlook.output
         output = min(ask.max_tokens, output) if ask.max_tokens else output
         lease.charged = ask.tokens + OUTPUT * output
-        self.line.charge(ask, lease.charged)
+        lease.account = self.line.charge(ask, lease.charged)
         self._dequeue(ask)
         granted.append(lease)
 
