@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.overhead import machine
 from benchmarks.overhead.process import busy_s
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.calibrate.target import Target
 from headrace.engines.sim import sheet
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.sim import table
 from benchmarks.sim.replay import PACE_TIMES, Heard, Replay, middle, pace_ms, replay, summary
 from benchmarks.sim.workload import PHASES, PREFIX_TOKENS, workload
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.calibrate.target import Target
 from headrace.engines.sim import text
 from tests.engines.sim.rig import simulator

@@ -17,7 +17,8 @@ from rich.console import Console
 from headrace.cli.banner import DEFAULT_URL, Banner, Facts, chat, curl
 from headrace.cli.chat import DEFAULT_URL as CHAT_URL
 from headrace.cli.up import embedded, with_engine
-from headrace.config.schema import Backend, Config, Engine, Model
+from headrace.config.backends import Backend, Model
+from headrace.config.schema import Config, Engine
 from headrace.engines import llamacpp
 from headrace.engines.llamacpp import Weights
 from headrace.engines.supervisor import Change, State

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from headrace.config.address import base_url
+from headrace.config.backends import Backend
 from headrace.config.fleet import Admin
-from headrace.config.schema import Backend
 
 
 def backend(**settings: Any) -> Backend:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from headrace.config.backends import Backend
 from headrace.config.engines import LocalEngine
 from headrace.config.load import load
-from headrace.config.schema import Backend
 from headrace.errors import ConfigError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from headrace.config.backends import Backend
 from headrace.config.events import endpoint
-from headrace.config.schema import Backend
 
 
 @pytest.mark.parametrize(

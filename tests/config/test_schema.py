@@ -3,7 +3,8 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from headrace.config.schema import Backend, Config, Model
+from headrace.config.backends import Backend, Model
+from headrace.config.schema import Config
 
 
 def refusals(values: object) -> list[tuple[tuple[str | int, ...], str]]:

@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from headrace.config.schema import Backend, Config
+from headrace.config.backends import Backend
+from headrace.config.schema import Config
 from headrace.conformance import answers
 from headrace.conformance.fake import WAIT_S, FakeEngine, Script
 from headrace.conformance.ports import RefusingPort, SilentPort

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.config.backends import Backend, Model
 from headrace.config.engines import LocalEngine
-from headrace.config.schema import Backend, Model
 from headrace.engines.crew import Crew, models
 from headrace.engines.supervisor import Backoff
 from headrace.errors import NoReplica, StartError

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.remote import MAX_BYTES, Nature, Prober, ask
 
 WAIT_S = 10.0

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from headrace.config.backends import Backend
 from headrace.config.engines import LocalEngine
-from headrace.config.schema import Backend
 from headrace.engines import rota
 from headrace.engines.rota import Rota
 from headrace.engines.supervisor import Change, State

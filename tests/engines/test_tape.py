@@ -13,7 +13,8 @@ import openai
 import pytest
 from aiohttp import web
 
-from headrace.config.schema import Backend, Config, Model
+from headrace.config.backends import Backend, Model
+from headrace.config.schema import Config
 from headrace.engines.cassette import Cassette, Chunk, question, save
 from headrace.engines.roster import Fronted, Tape
 from headrace.engines.tape import Recorder, Replayer

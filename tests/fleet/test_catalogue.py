@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.config.schema import Model
+from headrace.config.backends import Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
 

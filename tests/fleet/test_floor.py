@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.fleet.floor import Floor, Why
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import State

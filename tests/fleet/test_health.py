@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine, Script
 from headrace.conformance.wire import request

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine
 from headrace.conformance.ports import RefusingPort

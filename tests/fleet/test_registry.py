@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.registry import HISTORY, Fleet, Lease, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition

@@ -7,8 +7,9 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from headrace.config.backends import Backend
 from headrace.config.fleet import Admin
-from headrace.config.schema import Backend, Config
+from headrace.config.schema import Config
 from headrace.fleet.load import LoadView, Lora
 from headrace.fleet.states import State
 from headrace.gateway.admin import build

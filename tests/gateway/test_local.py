@@ -5,7 +5,7 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry
 
-from headrace.config.schema import Backend, Model
+from headrace.config.backends import Backend, Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.floor import Floor, Why

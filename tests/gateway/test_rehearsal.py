@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from headrace.config.backends import Model
 from headrace.config.rules import Rule
-from headrace.config.schema import Model
 from headrace.errors import BadRequest, NotFound
 from headrace.fleet.catalogue import Catalogue
 from headrace.gateway.rehearsal import Sample, failures, perceive, rehearse, shown

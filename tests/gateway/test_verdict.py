@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.conformance import answers
 from headrace.conformance.wire import request
 from headrace.fleet.registry import Replica

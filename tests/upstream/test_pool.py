@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.conformance import answers
 from headrace.conformance.fake import FakeEngine
 from headrace.fleet.registry import Replica

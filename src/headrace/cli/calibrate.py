@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.calibrate import report
 from headrace.engines.calibrate.findings import findings
 from headrace.engines.calibrate.session import Session, Survey

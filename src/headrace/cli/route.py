@@ -24,9 +24,10 @@ from headrace.cli.classify import judged
 from headrace.cli.fleet import DEFAULT_URL, Admin, AdminUrl, NobodyThere, Token
 from headrace.cli.serve import with_engines
 from headrace.config import load
+from headrace.config.backends import Model
 from headrace.config.fields import Keys
 from headrace.config.rules import Rule
-from headrace.config.schema import Config, Model
+from headrace.config.schema import Config
 from headrace.errors import ApiError, ConfigError
 from headrace.fleet.catalogue import Catalogue
 from headrace.gateway.rehearsal import Sample, rehearse, shown

@@ -8,8 +8,9 @@ import typer
 
 from headrace import __version__
 from headrace.cli.run import run
+from headrace.config.backends import Model
 from headrace.config.load import load
-from headrace.config.schema import Config, Model
+from headrace.config.schema import Config
 from headrace.edge.process import EdgeProcess
 from headrace.engines.crew import Crew, models, patience
 from headrace.engines.remote import Prober

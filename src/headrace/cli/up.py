@@ -15,8 +15,9 @@ import typer
 from headrace.cli.banner import Banner, Facts
 from headrace.cli.run import run
 from headrace.cli.serve import File, Host, LogFormat, Port, Serving
+from headrace.config.backends import Backend, Model
 from headrace.config.load import Loaded, read
-from headrace.config.schema import Backend, Config, Model
+from headrace.config.schema import Config
 from headrace.engines import llamacpp
 from headrace.engines.child import Launch
 from headrace.engines.llamacpp import Weights

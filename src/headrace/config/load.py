@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from headrace.config.backends import Backend
 from headrace.config.document import parse
 from headrace.config.draft import Draft, Origin, Problem
 from headrace.config.fields import ENV_PREFIX, Keys, dotted, find, is_list, is_mapping, is_section
 from headrace.config.problems import explain
 from headrace.config.rules import Rule
-from headrace.config.schema import Backend, Config
+from headrace.config.schema import Config
 from headrace.errors import ConfigError
 
 FILE_VARIABLE = "HEADRACE_CONFIG"

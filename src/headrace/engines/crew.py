@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from headrace.config.backends import Backend, Model
 from headrace.config.engines import LocalEngine
-from headrace.config.schema import Backend, Model
 from headrace.engines import gpus, llamacpp, preflight, tether, vllm
 from headrace.engines.child import Launch
 from headrace.engines.roster import Floor, Log, Roster

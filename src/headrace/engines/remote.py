@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.roster import Log
 from headrace.upstream import trust
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 
 
 class Roster(Protocol):

@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from headrace.config.schema import Backend, Model
+from headrace.config.backends import Backend, Model
 from headrace.engines import cassette
 from headrace.engines.cassette import SHOWN, Cassette, Chunk, Question
 from headrace.engines.child import HOST

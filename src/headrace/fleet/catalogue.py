@@ -5,7 +5,7 @@ The declared models and the names they go by. A name that is not here is answere
 import difflib
 from collections.abc import Iterable
 
-from headrace.config.schema import Model
+from headrace.config.backends import Model
 from headrace.errors import ModelNotFound
 
 

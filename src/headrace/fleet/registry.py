@@ -16,8 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from headrace.config.backends import Backend
 from headrace.config.hold import Hold as HoldConfig
-from headrace.config.schema import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.hold import Hold
 from headrace.fleet.states import FOLLOWS, ROUTABLE, State, Transition

@@ -15,7 +15,8 @@ from collections import deque
 from urllib.parse import unquote
 
 from headrace import __version__
-from headrace.config.schema import Config, Model
+from headrace.config.backends import Model
+from headrace.config.schema import Config
 from headrace.errors import ApiError, Overloaded, StartError
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.discovery.watch import watches
@@ -30,6 +31,7 @@ from headrace.gateway.clocks import Watchdog, now
 from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
+from headrace.gateway.gauges import gauges
 from headrace.gateway.listener import listen
 from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
@@ -126,9 +128,14 @@ class Gateway:
         for backend in config.backends:
             self.fleet.add(backend)
         self.meter = tally.metering(config.metering, self.fleet, self.log)
-        self.pipeline.begun = tally.begun(self.meter)
+        self._attend()
         LedgerMetrics(self.metrics.registry, lambda: tally.seen(self.meter))
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
+
+    def _attend(self) -> None:
+        """Who stands in a request's way before it is placed, in this order; who hears its end."""
+        self.pipeline.gates = (*tally.gates(self.meter),)
+        self.hears = (*tally.hears(self.meter),)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -288,8 +295,8 @@ class Gateway:
         self._active.discard(exchange)
         if exchange.plan is not None:
             self.steer.settled(exchange.plan, record)
-        if self.meter is not None:
-            self.meter.settled(record, exchange.ticket)
+        for hear in self.hears:
+            hear(exchange, record)
         self._note(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------
@@ -333,44 +340,7 @@ class Gateway:
         return self.metrics.render()
 
     def _gauges(self) -> Gauges:
-        replicas = tuple(self.fleet.replicas.values())
-        requests = {replica.name: float(replica.inflight_requests) for replica in replicas}
-        tokens = {replica.name: float(replica.inflight_tokens) for replica in replicas}
-        groups = {model: float(len(group.replicas)) for model, group in self.fleet.groups.items()}
-        return {
-            "headrace_replica_inflight_requests": ("Requests at a replica.", "replica", requests),
-            "headrace_replica_inflight_tokens": (
-                "Estimated tokens at a replica.",
-                "replica",
-                tokens,
-            ),
-            "headrace_model_replicas": ("Replicas that serve a model.", "model", groups),
-            "headrace_held_requests": (
-                "Requests that wait for a model's first replica.",
-                "model",
-                {model: float(group.hold.requests) for model, group in self.fleet.groups.items()},
-            ),
-            "headrace_waiting_requests": (
-                "Requests that wait for room at a replica.",
-                "model",
-                {name: float(m.pool.waiting) for name, m in self.placement.models.items()},
-            ),
-            "headrace_index_blocks": (
-                "Blocks of prompts that a replica is believed to have cached.",
-                "replica",
-                self.placement.held(),
-            ),
-            "headrace_client_connections": (
-                "Open client connections.",
-                "",
-                {"": float(len(self.clients))},
-            ),
-            "headrace_inflight_bytes": (
-                "Request bytes held in memory.",
-                "",
-                {"": float(self.budget.used)},
-            ),
-        }
+        return gauges(self.fleet, self.placement, len(self.clients), self.budget.used)
 
     def _request_id(self, request: Request) -> str:
         given = request.headers.get(b"x-request-id")

@@ -1,7 +1,7 @@
 """The endpoints that the gateway answers itself: the catalogue, liveness, readiness, metrics."""
 
 from headrace.admission.types import NOBODY, Caller
-from headrace.config.schema import Model
+from headrace.config.backends import Model
 from headrace.errors import ModelNotFound
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.floor import Floor

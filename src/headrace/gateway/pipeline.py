@@ -1,5 +1,6 @@
 """
-The journey of a request, top to bottom: read → steer → route and dispatch → relay → settle.
+The journey of a request, top to bottom: read → steer → gates → route and dispatch → relay →
+settle.
 
 Start reading the gateway here. Each step is one call into the module that owns it; whatever raises
 on the way ends in one ``except``, and ``settle`` runs exactly once however the journey ends.
@@ -7,7 +8,6 @@ on the way ends in one ``except``, and ``settle`` runs exactly once however the 
 
 import asyncio
 import traceback
-from collections.abc import Callable
 
 from headrace.admission.types import Caller
 from headrace.config.schema import Config
@@ -20,6 +20,7 @@ from headrace.gateway.dispatch import Dispatcher
 from headrace.gateway.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.fallback import Fallbacks
+from headrace.gateway.gate import Gate
 from headrace.gateway.media import MediaGate
 from headrace.gateway.placement import Placement
 from headrace.gateway.relay import Relay
@@ -45,7 +46,7 @@ class Pipeline:
         steer: Steer,
     ) -> None:
         self._log = log
-        self.begun: Callable[[Exchange], None] | None = None  # who hears of a request it has read
+        self.gates: tuple[Gate, ...] = ()  # who may change or refuse what is sent, in this order
         self._catalogue = catalogue
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
@@ -63,8 +64,8 @@ class Pipeline:
             body, asks_usage = self._read(exchange)
             if self._steer.book is not None:
                 body = await self._steer.apply(exchange, body, self._sticky)
-            if self.begun is not None:
-                self.begun(exchange)
+            for gate in self.gates:
+                body = await gate(exchange, body)
             plan = exchange.plan
             several = plan is not None and len(plan.targets) > 1
             sender = self._fallbacks if several else self._dispatcher

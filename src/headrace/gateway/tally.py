@@ -1,10 +1,9 @@
 """What the gateway tells the meter: requests that begin, replicas that work. Not what it costs."""
 
-from collections.abc import Callable
-
 from headrace.config.metering import Metering
 from headrace.fleet.registry import Fleet
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.gate import Gate, Hear
 from headrace.metering.meter import Meter, begun_at
 from headrace.metering.rows import Begun
 from headrace.telemetry.ledger import LedgerSeen
@@ -28,13 +27,13 @@ def metering(config: Metering, fleet: Fleet, log: Writer) -> Meter | None:
     )
 
 
-def begun(meter: Meter | None) -> Callable[[Exchange], None] | None:
-    """Who hears of a request that was read; nobody, where nothing waits for the ledger."""
+def gates(meter: Meter | None) -> tuple[Gate, ...]:
+    """What writes a request down before it is sent; nothing, where nothing waits for the ledger."""
     if meter is None or not meter.strict:
-        return None
+        return ()
     strict = meter
 
-    def begin(exchange: Exchange) -> None:
+    async def begin(exchange: Exchange, body: bytes) -> bytes:
         facts = exchange.facts
         exchange.ticket = strict.begin(
             Begun(
@@ -50,8 +49,17 @@ def begun(meter: Meter | None) -> Callable[[Exchange], None] | None:
                 max_tokens=facts.max_tokens,
             )
         )
+        return body
 
-    return begin
+    return (begin,)
+
+
+def hears(meter: Meter | None) -> tuple[Hear, ...]:
+    """What writes down how requests ended; nothing, where there is no ledger."""
+    if meter is None:
+        return ()
+    ledger = meter
+    return (lambda exchange, record: ledger.settled(record, exchange.ticket),)
 
 
 def seen(meter: Meter | None) -> LedgerSeen:

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import TypeVar
 
-from headrace.config.schema import Config, Model
+from headrace.config.backends import Model
+from headrace.config.schema import Config
 from headrace.errors import NoReplica
 from headrace.fleet.registry import Group
 from headrace.gateway.clocks import now

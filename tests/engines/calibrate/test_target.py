@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines.calibrate.target import Load, Refused, Target
 from headrace.errors import StartError
 from tests.engines.sim.rig import simulator

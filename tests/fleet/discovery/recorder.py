@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from headrace.config.backends import Backend
 from headrace.config.discovery import Discovery
-from headrace.config.schema import Backend
 from headrace.fleet.discovery.source import Found, Source
 
 

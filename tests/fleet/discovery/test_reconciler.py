@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.fleet.discovery.reconciler import Reconciler
 from headrace.fleet.discovery.source import Found
 from headrace.fleet.registry import Fleet

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.engines import remote
 from headrace.errors import StartError
 from headrace.telemetry.exposition import Reader, Sample

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headrace.config import load
+from headrace.config.backends import Backend
 from headrace.config.discovery import Discovery
-from headrace.config.schema import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.discovery.source import Changed, Found, Log, Trouble
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from headrace.config.schema import Backend
+from headrace.config.backends import Backend
 from headrace.errors import ConfigError
 from headrace.fleet.discovery.source import Found, Log
 

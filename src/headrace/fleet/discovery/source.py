@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace.config.backends import Backend
 from headrace.config.discovery import Discovery
-from headrace.config.schema import Backend
 
 # Pauses after failures: quick to notice that it works again, slow enough to be no burden.
 FIRST_PAUSE_S = 0.5
