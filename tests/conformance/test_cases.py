@@ -191,7 +191,7 @@ async def test_leaking_leases_fail(tried: Try) -> None:
     def leak() -> None:
         for seats in gateways[0].placement.models.values():
             for lane in seats.pool.lanes[:1]:
-                lane.take(Ask(5000, [], 1.0), Taken(0.0, 500.0, 0.0), clocks.now())
+                lane.take(Ask(5000, [], 1.0), Taken(0.0, 60_000.0, 0.0), clocks.now())
 
     gateways.append(await tried.start(Spoil(left=leak)))
 
