@@ -34,9 +34,11 @@ async def post(gateway: Gateway, body: dict[str, Any], session: str = "") -> Ans
 
 
 async def replica(gateway: Gateway, body: dict[str, Any], session: str = "") -> str:
-    """Who answers."""
+    """Who answers; the answer's last byte may be here before its record is."""
+    before = len(gateway.records)
     answer = await post(gateway, body, session)
     assert 200 == answer.status, answer
+    await eventually(lambda: len(gateway.records) == before + 1, str, PATIENCE_S)
     return gateway.records[-1].replica
 
 
