@@ -26,6 +26,7 @@ from headrace.config.section import MIB, Seconds, Section
 from headrace.config.simulator import Simulator
 from headrace.config.state import State
 from headrace.config.store import Store
+from headrace.config.tracing import Decisions, Tracing
 
 
 class Server(Section):
@@ -190,6 +191,8 @@ class Config(Section):
     metering: Metering = Metering()
     classes: Classes = Classes()
     logging: Logging = Logging()
+    decisions: Decisions = Decisions()
+    tracing: Tracing = Tracing()
     simulator: Simulator = Simulator()
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from headrace.gateway import answers, local, routes, tally
 from headrace.gateway.classes import classifier
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import Watchdog, now
+from headrace.gateway.diary import Diary
 from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
@@ -128,14 +129,15 @@ class Gateway:
         for backend in config.backends:
             self.fleet.add(backend)
         self.meter = tally.metering(config.metering, self.fleet, self.log)
+        self.diary = Diary(config)
         self._attend()
         LedgerMetrics(self.metrics.registry, lambda: tally.seen(self.meter))
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
 
     def _attend(self) -> None:
         """Who stands in a request's way before it is placed, in this order; who hears its end."""
-        self.pipeline.gates = (*tally.gates(self.meter),)
-        self.hears = (*tally.hears(self.meter),)
+        self.pipeline.gates = (*self.diary.gates, *tally.gates(self.meter),)
+        self.hears = (*self.diary.hears, *tally.hears(self.meter),)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -286,6 +288,7 @@ class Gateway:
         endpoint = routes.path_of(request.path)
         record = Record.refused(request_id, endpoint, error, request.size, len(body))
         record.tenant, record.key = request.caller.tenant, request.caller.key
+        self.diary.refused(request, record, now())
         request.drop()
         self._note(record, NO_TIMES)
         client.answer(error.status, headers, body)

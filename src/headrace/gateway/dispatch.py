@@ -11,6 +11,7 @@ from headrace.config.schema import Config
 from headrace.errors import ApiError, TimedOut, UpstreamFailed
 from headrace.fleet.registry import Group, Replica
 from headrace.gateway import verdict
+from headrace.gateway.attempt import Attempt
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.headers import forwarded
@@ -91,27 +92,31 @@ class Dispatcher:
             exchange.attempts += 1
             exchange.replica = replica
             exchange.lease = replica.lease(_cost(exchange))
+            attempt = _begin(exchange, replica)
             if exchange.facts.stream:
                 timeouts = self._timeouts if exchange.plan is None else exchange.plan.timeouts
-                exchange.wait("first_byte", now() + timeouts.first_byte_s)
+                exchange.wait("first_byte", attempt.placed_at + timeouts.first_byte_s)
             else:
                 exchange.wait("total", exchange.total_at)
             try:
                 reply = await replica.pool.send(*_request(exchange, replica, body))
             except Broken as broken:
                 exchange.blame(broken.reason)
+                attempt.ended_at, attempt.error = now(), broken.reason
                 taken_back = isinstance(broken, TakenBack)
                 if not self._may_retry(exchange, tried, free=taken_back):
                     raise _failed(broken) from None
                 exchange.let_go()
                 continue
             exchange.connection = reply.connection
+            attempt.answer(now(), reply)
             if reply.status < 400:
                 return reply
             verdict.judge(exchange.lease, reply.status)
             again = verdict.may_repeat(reply, self._statuses)
             if not again or not self._may_retry(exchange, tried):
                 return reply
+            attempt.ended_at = attempt.answered_at
             exchange.let_go()
 
     async def _place(self, exchange: Exchange, body: bytes, tried: list[str]) -> Replica:
@@ -121,6 +126,7 @@ class Dispatcher:
             group = self._groups[model]
             if not group.replicas:
                 await self._waiting.wait(exchange, group)
+                exchange.held_at = now()
             holder = self._holder(exchange, group)
             if holder is not None:
                 lease: Lease | None = placement.bind(self._prompts.short(exchange), model, holder)
@@ -175,6 +181,20 @@ class Dispatcher:
             return False
         others = set(self._groups[exchange.served].names) - set(tried)
         return len(tried) < self._attempts and bool(others) and (free or self._budget.withdraw())
+
+
+def _begin(exchange: Exchange, replica: Replica) -> Attempt:
+    """Note an attempt, and let the engine's spans be its children."""
+    place = exchange.place
+    assert place is not None  # noqa: S101 - _place has set it
+    lease, trace = place.lease, exchange.trace
+    attempt = Attempt(
+        replica.name, lease.decision, lease.predicted, lease.ask.arrived_at, lease.taken_at, now()
+    )
+    if trace is not None:
+        attempt.span = trace.go_on(exchange.request.headers)
+    exchange.tries.append(attempt)
+    return attempt
 
 
 def _failed(broken: Broken) -> ApiError:

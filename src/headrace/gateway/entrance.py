@@ -15,6 +15,7 @@ from headrace.config.schema import Config
 from headrace.errors import ApiError, Forbidden
 from headrace.fleet.catalogue import Catalogue
 from headrace.gateway.client import Client
+from headrace.gateway.clocks import now as moment
 from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
 from headrace.state.redis import Link
@@ -78,6 +79,7 @@ def identify(door: Door, request: Request, endpoint: Endpoint, *, last: bool = F
         return
     request.awaits = None
     request.caller = found
+    request.identified_at = moment()
     if found.endpoints is not None and not found.may_call(endpoint.path):
         raise Forbidden(f"This key may not use {endpoint.path}.")
 

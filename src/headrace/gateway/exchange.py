@@ -14,6 +14,7 @@ from typing import Protocol
 from headrace.errors import ApiError, TimedOut
 from headrace.fleet.registry import Lease, Replica
 from headrace.gateway import answers, clocks
+from headrace.gateway.attempt import Attempt, Note
 from headrace.gateway.client import Client
 from headrace.gateway.clocks import NEVER
 from headrace.gateway.placement import Place
@@ -23,6 +24,7 @@ from headrace.gateway.routes import Endpoint
 from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
 from headrace.metering.ticket import Ticket
+from headrace.telemetry.context import Context
 from headrace.telemetry.records import Record
 from headrace.types import Class, RequestFacts, Usage
 from headrace.upstream.connection import Connection
@@ -48,14 +50,15 @@ class Exchange:
     """Mutable, owned by one task; the watchdog and the client may interrupt it."""
 
     __slots__ = (
-        "_began", "_chunk_s", "_settled", "answer_id", "attempts", "begun", "bytes_in",
+        "_began", "_chunk_s", "_settled", "admitted_at", "answer_id", "attempts", "begun",
+        "bytes_in",
         "bytes_out", "caller", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
-        "forgotten", "id_line", "judged",
-        "lease", "media", "outcome", "place", "plan", "prompt", "reason",
+        "forgotten", "held_at", "id_line", "judged",
+        "lease", "media", "notes", "outcome", "place", "plan", "prompt", "reason",
         "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
-        "streaming", "task", "ticket", "times", "total_at", "traits", "usage",
+        "streaming", "task", "ticket", "times", "total_at", "trace", "traits", "tries", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -91,20 +94,20 @@ class Exchange:
         self.lease: Lease | None = None
         self.place: Place | None = None  # the latest
         self.connection: Connection | None = None
-        self.reason = ""
-        self.status = 0
         self.outcome = "client_gone"
-        self.error = ""
+        self.reason = self.error = ""
         self.usage: Usage | None = None
-        self.events = 0
+        self.status = self.events = 0
         self.times: array[float] = array("d")  # when chunks came, the latest of them
         self.forgotten = 0  # how many came before those
         self.started_at = clocks.now()
-        self.first_at = self.resumed_at = 0.0
+        self.first_at = self.resumed_at = self.admitted_at = self.held_at = 0.0
+        self.tries: list[Attempt] = []
+        self.notes: list[Note] | None = None
+        self.trace: Context | None = None  # where requests are traced
         self.total_at = self.deadline = NEVER
         self.clock = "total"
-        self.begun = False  # the head of a stream was sent before there was an answer
-        self.streaming = False
+        self.begun = self.streaming = False  # its head was sent; its first byte was there
         self.cause: Exception | None = None
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None  # where the end of the answer waits for its row
@@ -204,6 +207,12 @@ class Exchange:
         """Put this line into the answer's head, beside the request's id; replaces the last one."""
         dialect = self.endpoint.dialect
         self.answer_id = answers.request_id(self.request_id, dialect) + line
+
+    def note(self, who: str, outcome: str, detail: str = "") -> None:
+        """Keep for its decision record what ``who`` (limits, guard…) decided; no words of it."""
+        if self.notes is None:
+            self.notes = []
+        self.notes.append(Note(clocks.now(), who, outcome, detail))
 
     def blame(self, kind: str) -> None:
         """The replica that has the request failed it; ``kind`` says how."""

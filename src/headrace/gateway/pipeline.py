@@ -66,6 +66,7 @@ class Pipeline:
                 body = await self._steer.apply(exchange, body, self._sticky)
             for gate in self.gates:
                 body = await gate(exchange, body)
+            exchange.admitted_at = now()
             plan = exchange.plan
             several = plan is not None and len(plan.targets) > 1
             sender = self._fallbacks if several else self._dispatcher

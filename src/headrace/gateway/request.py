@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from headrace.admission.types import NOBODY, Caller
 from headrace.errors import ApiError, BadRequest
+from headrace.gateway.clocks import now
 from headrace.gateway.routes import Endpoint
 
 if TYPE_CHECKING:
@@ -38,13 +39,16 @@ class Request:
     """A request as it came in. ``parts`` is its body; ``drop`` lets go of it."""
 
     __slots__ = (
-        "_budget", "awaits", "caller", "endpoint", "expects", "headers", "keep_alive", "length",
-        "method", "old", "parts", "path", "refusal", "size", "target",
+        "_budget", "awaits", "begun_at", "caller", "endpoint", "expects", "headers",
+        "identified_at", "keep_alive", "length", "method", "old", "parts", "path", "refusal",
+        "size", "target",
     )  # fmt: skip
 
     def __init__(
         self, method: str, target: bytes, headers: dict[bytes, bytes], budget: Budget
     ) -> None:
+        self.begun_at = now()  # its head was there (s)
+        self.identified_at = 0.0  # its caller was known
         self.method = method
         self.target = target
         self.path = target.split(b"?", 1)[0].decode("latin-1")

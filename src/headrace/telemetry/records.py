@@ -42,6 +42,7 @@ class Record(Struct, gc=False, omit_defaults=True):
     ``outcome`` is one of: completed, client_gone, rejected_*, upstream_failed_*, timed_out_*.
     ``estimated`` says that the engine reported no usage and the token counts are our own.
     ``itl`` are percentiles of the pauses between chunks, filled in off the hot path.
+    ``trace_id`` is the caller's or ours, ``span_id`` our own span, where requests are traced.
     """
 
     time: datetime
@@ -72,6 +73,8 @@ class Record(Struct, gc=False, omit_defaults=True):
     decision: Weighed | None = None
     itl_p50_ms: float | None = None
     itl_p99_ms: float | None = None
+    trace_id: str = ""
+    span_id: str = ""
 
     @classmethod
     def refused(

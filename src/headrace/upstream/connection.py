@@ -143,6 +143,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "answered",
         "idle_since",
+        "sent_at",
         "splice",
     )
 
@@ -160,6 +161,7 @@ class Connection(asyncio.Protocol):
         self._sink: Sink | None = None
         self.answered = False
         self.idle_since = 0.0
+        self.sent_at = 0.0  # when the latest request was written (s, monotonic)
         self.splice: Splice | None = None  # set by the sink while a stream may be spliced
         self._reset()
 
@@ -196,6 +198,7 @@ class Connection(asyncio.Protocol):
             transport.write(head)
             for part in body:
                 transport.write(part)
+        self.sent_at = time.monotonic()
         try:
             return await waiter
         except BaseException:
