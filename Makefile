@@ -5,7 +5,7 @@ WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check bench-decision bench-overhead bench-overhead-quick bench-classify \
-	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules conformance
+	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ bench-affinity: ## Two real vLLM on CPU, three policies, growing conversations (
 
 bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into docs/simulator.md
 	$(UV) python -m benchmarks.sim
+
+bench-scrape: ## What a scrape of 64 replicas and 50 tenants costs (half a minute); writes into docs
+	$(UV) python -m benchmarks.scrape
 
 bench-decision: ## What one routing decision costs in CPU time (half a minute)
 	$(UV) python -m benchmarks.routing.decision

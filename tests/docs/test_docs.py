@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.overhead.bars import BARS
 from headrace import errors
 from headrace.cli.app import app
 from headrace.config.schema import Config, Retries
+from headrace.fleet.load import LoadView
 from headrace.gateway import client, headers, routes
 from headrace.gateway.app import Gateway
 from headrace.telemetry.records import Record
@@ -189,7 +191,7 @@ def test_only_metrics_are_documented() -> None:
     listed = {cells[0].strip("`") for cells in rows(page("metrics.md"))}
 
     assert {exported(family) for family in families()} == {
-        name for name in listed if name.startswith("headrace_")
+        name for name in listed if name.startswith(("headrace_", "process_"))
     }
 
 
@@ -203,6 +205,11 @@ def test_metric_labels_are_documented() -> None:
     tree |= {"state": {"url": "redis://localhost"}}
     with_series = Gateway(Config.model_validate(tree))
     with_series.metrics.observe([record()])
+    for replica in with_series.fleet.replicas.values():
+        ward = with_series.keeper.ward(replica)
+        assert ward is not None
+        ward.load, ward.probe_s = LoadView(), 0.001
+    with_series.sight.bill = Prices()
     with_series.class_metrics.born(["fast", "reasoning"], "fast")
     with_series.floor.tell("e", ("m",), "off", "idle")
     with_series.floor.started("m", "start", 1.0)
@@ -218,10 +225,19 @@ def test_metric_labels_are_documented() -> None:
         assert labels == set(re.findall(r"`(\w+)`", cell)), family.name
 
 
+class Prices:
+    """A bill with one line."""
+
+    def costs(self) -> dict[tuple[str, ...], float]:
+        return {("m", "EUR"): 1.0}
+
+
 def record() -> Record:
     """A finished request with every field that the metrics read."""
     values: dict[str, Any] = dict.fromkeys(Record.__struct_fields__, 1)
-    return Record(**values | {"served": "m", "outcome": "completed", "endpoint": "/v1/responses"})
+    words = {"served": "m", "outcome": "completed", "endpoint": "/v1/responses"}
+    words |= {"request_id": "r", "replica": "a:1"}
+    return Record(**values | words | {"time": datetime.now(UTC)})
 
 
 @pytest.mark.parametrize("field", Record.__struct_fields__)

@@ -13,6 +13,7 @@ from headrace.gateway.admin import build
 from headrace.gateway.app import Gateway
 from headrace.gateway.classifier import Judging
 from headrace.gateway.desk import desk
+from headrace.telemetry import exhibit
 from tests.edge.rig import Rig, ask
 from tests.gateway.test_admin import caller
 
@@ -66,7 +67,7 @@ async def test_before_the_deadline_or_by_default(rig: Rig) -> None:
     judging._thread.submit(held.wait, 10)
     answers = [await answered_by(rig, f"prove theorem {number}") for number in range(3)]
     held.set()
-    text = rig.gateway_now.metrics.render().decode()
+    text = exhibit.plain(rig.gateway_now.metrics.registry).decode()
     late = [
         float(line.split()[-1])
         for line in text.splitlines()
@@ -83,7 +84,7 @@ async def test_other_models_are_not_judged(rig: Rig) -> None:
     await rig.post(ask(model="small"))
 
     assert [None] == [record.judged for record in rig.gateway_now.records]
-    assert b'why="meaning"} 1.0' not in rig.gateway_now.metrics.render()
+    assert b'why="meaning"} 1.0' not in exhibit.plain(rig.gateway_now.metrics.registry)
 
 
 async def test_many_at_once(rig: Rig) -> None:
@@ -121,4 +122,4 @@ async def test_admin_api_judges_what_it_is_asked() -> None:
     assert ("reasoning", "meaning") == (found["judged"]["name"], found["judged"]["why"])
     assert ("hard", ["big"]) == (found["rule"], found["targets"])
     assert (None, "") == (plain["judged"], plain["rule"])
-    assert b'why="meaning"} 1.0' not in gateway.metrics.render()
+    assert b'why="meaning"} 1.0' not in exhibit.plain(gateway.metrics.registry)

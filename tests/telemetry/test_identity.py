@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from headrace.telemetry.exhibit import plain
 from headrace.telemetry.identity import IdentityMetrics, Known
 from headrace.telemetry.metrics import MAX_TENANTS, Metrics
 from headrace.telemetry.records import Record
@@ -32,7 +33,7 @@ def test_tenants_are_counted_and_bounded() -> None:
     """Requests and tokens by tenant; above the bound they share a series; nobody has none."""
     metrics = Metrics(["m"], ["/v1/embeddings"])
     metrics.observe([finished(""), *(finished(f"t{n}") for n in range(MAX_TENANTS + 5))])
-    text = metrics.render().decode()
+    text = plain(metrics.registry).decode()
 
     assert 'headrace_tenant_tokens_total{kind="output",tenant="t0"} 7.0' in text
     assert 'headrace_tenant_tokens_total{kind="cached",tenant="t0"} 2.0' in text

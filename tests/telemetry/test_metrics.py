@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from headrace.telemetry.exhibit import plain
 from headrace.telemetry.metrics import UNKNOWN, Metrics
 from headrace.telemetry.records import Record
 
@@ -26,7 +27,7 @@ def record(**fields: Any) -> Record:
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Each sample by its name and its label values, in the order of the labels' names."""
-    families = text_string_to_metric_families(metrics.render().decode())
+    families = text_string_to_metric_families(plain(metrics.registry).decode())
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in families

@@ -24,6 +24,11 @@ NAMES = {
     "vllm:iteration_tokens_total_count": "iterations",
     "vllm:num_preemptions_total": "preemptions",
     "vllm:request_success_total": "finished",
+    "vllm:time_to_first_token_seconds_sum": "first_token_s",
+    "vllm:time_to_first_token_seconds_count": "first_tokens",
+    "vllm:request_queue_time_seconds_sum": "queue_s",
+    "vllm:request_prefill_time_seconds_sum": "prefill_s",
+    "vllm:request_decode_time_seconds_sum": "decode_s",
     "llamacpp:requests_processing": "running",
     "llamacpp:requests_deferred": "waiting",
     "llamacpp:kv_cache_usage_ratio": "kv_usage",
@@ -47,8 +52,9 @@ class Lora(Struct, frozen=True, gc=False):
 
 class LoadView(Struct, frozen=True, gc=False):
     """
-    One reading. Token counts are totals since the engine's start, ``kv_usage`` is 0 to 1,
-    ``block_size`` is in tokens; None is what the engine does not tell.
+    One reading. Token counts are totals since the engine's start, and so are the seconds of all
+    its requests together; ``kv_usage`` is 0 to 1, ``block_size`` is in tokens; None is what the
+    engine does not tell.
     """
 
     running: float = 0.0
@@ -61,6 +67,11 @@ class LoadView(Struct, frozen=True, gc=False):
     iterations: float = 0.0
     preemptions: float = 0.0
     finished: float = 0.0
+    first_token_s: float = 0.0
+    first_tokens: float = 0.0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
     block_size: int | None = None
     blocks: int | None = None
     lora: Lora | None = None

@@ -41,6 +41,7 @@ from headrace.gateway.progress import progress
 from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
 from headrace.gateway.shadow import Shadows
+from headrace.gateway.sight import Sight
 from headrace.gateway.steer import Steer
 from headrace.state.redis import connect
 from headrace.telemetry.classes import ClassMetrics
@@ -49,9 +50,12 @@ from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.ledger import LedgerMetrics
+from headrace.telemetry.live import LiveMetrics
+from headrace.telemetry.loop import LoopMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.peers import PeerMetrics
 from headrace.telemetry.records import Record
+from headrace.telemetry.scrape import Page
 from headrace.telemetry.state import StateMetrics
 from headrace.telemetry.steering import SteeringMetrics
 from headrace.telemetry.writer import Writer
@@ -91,8 +95,6 @@ class Gateway:
         self._ids = itertools.count()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self.metrics = Metrics([*self.fleet.groups], [endpoint.path for endpoint in routes.ALL])
-        self.metrics.version(__version__)
-        self.metrics.watch(self._gauges)
         log = config.logging
         self.log = Writer(
             self.metrics, requests=log.requests, console=log.format == "console", file=log.file
@@ -113,31 +115,46 @@ class Gateway:
         )
         self.placement = Placement(config.routing, self.fleet, self.keeper.view)
         self.feeds = Feeds(self.fleet, self.placement, self.log)
-        EventMetrics(self.metrics.registry, self.feeds.seen)
         self.peers = peering(
             config.state, self.state, self.placement, self.log, PeerMetrics(self.metrics.registry)
         )
         self.steer = Steer(config, self.catalogue, Shadows(self.fleet, self.placement), self.log)
         self.rules = Reload(config, self.catalogue, self.steer, self.log)
-        SteeringMetrics(self.metrics.registry, lambda: self.steer.seen(self.rules.counts))
         self.pipeline = Pipeline(
             config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )
         self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why), self.placement)
         self.door = door(config, self.state, self.log)
-        IdentityMetrics(self.metrics.registry, lambda: known(self.door))
         for backend in config.backends:
             self.fleet.add(backend)
         self.meter = tally.metering(config.metering, self.fleet, self.log)
         self.diary = Diary(config)
         self._attend()
-        LedgerMetrics(self.metrics.registry, lambda: tally.seen(self.meter))
+        self._show()
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
 
     def _attend(self) -> None:
         """Who stands in a request's way before it is placed, in this order; who hears its end."""
         self.pipeline.gates = (*self.diary.gates, *tally.gates(self.meter),)
         self.hears = (*self.diary.hears, *tally.hears(self.meter),)
+
+    def _show(self) -> None:
+        """What can be seen of it now, in its metrics."""
+        registry = self.metrics.registry
+        self.sight = Sight(
+            self.fleet, self.placement, self._active, self.clients, self.keeper,
+            self.pipeline.retries,
+        )  # fmt: skip
+        self.sight.forget(self.metrics.forget)
+        self.sight.bill = self.meter
+        self.loop_delay = LoopMetrics(registry)
+        LiveMetrics(registry, self.sight.look)
+        EventMetrics(registry, self.feeds.seen)
+        LedgerMetrics(registry, lambda: tally.seen(self.meter))
+        SteeringMetrics(registry, lambda: self.steer.seen(self.rules.counts))
+        IdentityMetrics(registry, lambda: known(self.door))
+        self.metrics.version(__version__)
+        self.metrics.watch(self._gauges)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -147,6 +164,11 @@ class Gateway:
         host = self.config.server.host
         shown = _LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
         return f"http://{shown}:{self.port}"
+
+    @property
+    def active(self) -> tuple[Exchange, ...]:
+        """The requests that run now."""
+        return tuple(self._active)
 
     @property
     def buffered_bytes(self) -> int:
@@ -174,7 +196,8 @@ class Gateway:
             await self.classes.start()
             self.steer.classify = self.classes.tier
         sweeps = self.fleet.sweep, self.placement.sync, self.feeds.sweep
-        self._watchdog = Watchdog(loop, (self.clients, self._active), sweeps)
+        watched = self.clients, self._active
+        self._watchdog = Watchdog(loop, watched, sweeps, self.loop_delay.late)
         host, port = self.config.server.host, self.config.server.port
         try:
             listener = listen(host, port)
@@ -313,7 +336,9 @@ class Gateway:
         headers = answers.JSON + request_id
         request.drop()
         if endpoint.path == "/metrics":
-            self._scrapes.add(task := self._loop.create_task(self._scrape(client, request_id)))
+            accept = request.headers.get(b"accept", b"").decode("latin-1")
+            scrape = self._scrape(client, request_id, accept)
+            self._scrapes.add(task := self._loop.create_task(scrape))
             task.add_done_callback(self._scrapes.discard)
         elif endpoint.path == "/health":
             client.answer(200, headers, b'{"status":"ok"}')
@@ -334,13 +359,14 @@ class Gateway:
         except ApiError as error:
             self.refuse(request, client, error)
 
-    async def _scrape(self, client: Client, headers: bytes) -> None:
-        body = await self._loop.run_in_executor(None, self._render)
-        client.answer(200, answers.TEXT + headers, body)
+    async def _scrape(self, client: Client, headers: bytes, accept: str) -> None:
+        page = await self._loop.run_in_executor(None, self._render, accept)
+        kind = f"content-type: {page.content_type}\r\n".encode("latin-1")
+        client.answer(200, kind + headers, page.text)
 
-    def _render(self) -> bytes:
+    def _render(self, accept: str) -> Page:
         self.log.flush()  # so that a scrape sees every request that was answered before it
-        return self.metrics.render()
+        return self.metrics.render(accept)
 
     def _gauges(self) -> Gauges:
         return gauges(self.fleet, self.placement, len(self.clients), self.budget.used)

@@ -34,14 +34,19 @@ class Watchdog:
         loop: asyncio.AbstractEventLoop,
         watched: Sequence[Collection[Watched]],
         sweeps: Sequence[Callable[[float], None]],
+        late: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """``late`` is told at each tick how late (s) the loop came to it."""
         self._loop = loop
         self._watched = watched
         self._sweeps = sweeps
+        self._late = late
+        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Tick from now on."""
+        self._due = now() + TICK_S
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def stop(self) -> None:
@@ -52,9 +57,11 @@ class Watchdog:
 
     def _tick(self) -> None:
         moment = now()
+        self._late(max(0.0, moment - self._due))
         for watched in self._watched:
             for late in [each for each in watched if each.deadline < moment]:
                 late.expire(moment)
         for sweep in self._sweeps:
             sweep(moment)
+        self._due = now() + TICK_S
         self._timer = self._loop.call_later(TICK_S, self._tick)

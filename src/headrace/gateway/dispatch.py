@@ -41,6 +41,12 @@ class RetryBudget:
         self._share = share
         self._balance = float(reserve)
         self._most = max(float(reserve), 1.0)
+        self.refused = 0  # retries, so far
+
+    @property
+    def left(self) -> int:
+        """Retries that may be made in a row now."""
+        return int(self._balance)
 
     def deposit(self) -> None:
         """Count a request."""
@@ -50,6 +56,7 @@ class RetryBudget:
     def withdraw(self) -> bool:
         """Take one retry, if there is one."""
         if self._balance < 1:
+            self.refused += 1
             return False
         self._balance -= 1
         return True
@@ -70,7 +77,7 @@ class Dispatcher:
         self._attempts = retries.attempts
         self._statuses = retries.statuses
         self._timeouts = config.timeouts
-        self._budget = RetryBudget(retries.budget, retries.budget_min)
+        self.budget = RetryBudget(retries.budget, retries.budget_min)
         self._sticky = sticky
 
     async def first_byte(self, exchange: Exchange, body: bytes) -> Reply:
@@ -84,7 +91,7 @@ class Dispatcher:
             TimedOut: the last of them could not be reached in time.
 
         """
-        self._budget.deposit()
+        self.budget.deposit()
         tried: list[str] = []
         while True:
             replica = await self._place(exchange, body, tried)
@@ -136,7 +143,6 @@ class Dispatcher:
                 replica, exchange.place = placement.place(lease, model)
                 if lease.decision is not None:
                     exchange.reason = lease.decision.reason
-                    placement.remember(exchange.request_id, lease)
                 return replica
 
     def _ask(self, exchange: Exchange, group: Group, body: bytes, tried: list[str]) -> Ask:
@@ -180,7 +186,7 @@ class Dispatcher:
         if exchange.facts.sticky and self._sticky.recall(exchange.facts.sticky):
             return False
         others = set(self._groups[exchange.served].names) - set(tried)
-        return len(tried) < self._attempts and bool(others) and (free or self._budget.withdraw())
+        return len(tried) < self._attempts and bool(others) and (free or self.budget.withdraw())
 
 
 def _begin(exchange: Exchange, replica: Replica) -> Attempt:

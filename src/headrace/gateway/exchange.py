@@ -206,7 +206,12 @@ class Exchange:
     def sign(self, line: bytes) -> None:
         """Put this line into the answer's head, beside the request's id; replaces the last one."""
         dialect = self.endpoint.dialect
-        self.answer_id = answers.request_id(self.request_id, dialect) + line
+        self.answer_id = answers.request_id(self.request_id, dialect) + line + self.notes
+
+    def note(self, lines: bytes) -> None:
+        """Put more lines into the answer's head, for good."""
+        self.notes += lines
+        self.answer_id += lines
 
     def note(self, who: str, outcome: str, detail: str = "") -> None:
         """Keep for its decision record what ``who`` (limits, guard…) decided; no words of it."""
@@ -283,6 +288,7 @@ class Exchange:
             estimated,
             int((self.first_at - started) * 1e6) / 1000 if self.first_at else None,
             self.place.weighed(started) if self.place is not None else None,
+            int((self.place.lease.taken_at - started) * 1e6) / 1000 if self.place else None,
         )
 
 

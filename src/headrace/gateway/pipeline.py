@@ -16,7 +16,7 @@ from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.registry import Fleet
 from headrace.gateway import answers, scan
 from headrace.gateway.clocks import now
-from headrace.gateway.dispatch import Dispatcher
+from headrace.gateway.dispatch import Dispatcher, RetryBudget
 from headrace.gateway.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.fallback import Fallbacks
@@ -55,6 +55,11 @@ class Pipeline:
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
         self._media = MediaGate(config.media.allowed_hosts)
+
+    @property
+    def retries(self) -> RetryBudget:
+        """What retries are paid from."""
+        return self._dispatcher.budget
 
     async def run(self, exchange: Exchange) -> None:
         """Carry one request from its body to the last byte of its answer."""

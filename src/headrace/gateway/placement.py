@@ -8,8 +8,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from msgspec import Struct
-
 from headrace.config.routing import Routing
 from headrace.errors import Overloaded
 from headrace.fleet.load import LoadView
@@ -17,7 +15,7 @@ from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
 from headrace.gateway.clocks import now
 from headrace.routing.blocks import BLOCK, Density
-from headrace.routing.decision import ONLY, Decision
+from headrace.routing.decision import ONLY
 from headrace.routing.index import Index
 from headrace.routing.lane import USUAL_KV, Ask, Lane, Lease
 from headrace.routing.ledger import Ledger
@@ -31,14 +29,6 @@ from headrace.types import Usage
 RETRY_AFTER_S = 2
 # How often lanes are told what the fleet has learned of their replicas.
 SYNC_S = 0.5
-
-
-class Decided(Struct, frozen=True, gc=False):
-    """A decision as it is remembered: of which request, and when (monotonic, s)."""
-
-    request_id: str
-    at: float
-    decision: Decision
 
 
 class Place:
@@ -101,11 +91,12 @@ class Place:
 class Seats:
     """One model's pool, and how its prompts' bytes become tokens."""
 
-    __slots__ = ("density", "pool")
+    __slots__ = ("asked", "density", "pool", "took_s")
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.density = Density()
+        self.asked, self.took_s = 0, 0.0  # how often a place was looked for, and the time it took
 
 
 class Placement:
@@ -125,7 +116,6 @@ class Placement:
             config.seed,
         )  # fmt: skip
         self.models = {model: Seats(Pool(self.index, settings)) for model in fleet.groups}
-        self.decisions: deque[Decided] = deque(maxlen=config.decisions)
         self.ledgers: dict[Replica, Ledger] = {}  # of those that publish KV events
         self._lanes: dict[Replica, Lane] = {}
         self._replicas: dict[Lane, Replica] = {}
@@ -183,8 +173,11 @@ class Placement:
             Overloaded: too many wait already.
 
         """
-        pool = self.models[model].pool
-        granted = pool.offer(ask, now())
+        seats, moment = self.models[model], now()
+        pool = seats.pool
+        granted = pool.offer(ask, moment)
+        seats.took_s += now() - moment
+        seats.asked += 1
         if len(granted) == 1 and granted[0].ask is ask:
             return granted[0]
         mine = next((lease for lease in granted if lease.ask is ask), None)
@@ -219,11 +212,6 @@ class Placement:
                 future.set_result(lease)
             elif lease.pool is not None:  # its client went in this very moment
                 todo.extend(lease.pool.end(lease, now()))
-
-    def remember(self, request_id: str, lease: Lease) -> None:
-        """Keep a decision, to be explained."""
-        if lease.decision is not None and lease.decision.reason != ONLY:
-            self.decisions.append(Decided(request_id, lease.taken_at, lease.decision))
 
     def held(self) -> dict[str, float]:
         """How many blocks each replica is believed to have cached, by name."""

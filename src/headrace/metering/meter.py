@@ -6,6 +6,7 @@ appends; rows are made and written elsewhere.
 import asyncio
 import itertools
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from headrace.errors import StartError
 from headrace.metering.clerk import Clerk, Item
 from headrace.metering.commit import GroupCommit
 from headrace.metering.journal import Journal
-from headrace.metering.prices import MILLION, Book
+from headrace.metering.prices import MILLION, Book, exact
 from headrace.metering.rows import Begun, Row, row
 from headrace.metering.stores import Store, StoreLost, open_store, sqlite_path
 from headrace.metering.ticket import Ticket
@@ -66,6 +67,8 @@ class Meter:
         self._queue: deque[Record] = deque()
         self._safe: deque[Item] = deque()
         self._overflow = self._overdue = 0
+        self._costs: dict[str, int] = {}  # micro-cents by model, since the start
+        self._counting = threading.Lock()
         self._minutes: dict[tuple[int, str], list[float]] = {}
         self._sampled_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -158,6 +161,11 @@ class Meter:
             },
         )
 
+    def costs(self) -> dict[tuple[str, ...], float]:
+        """What requests have cost since the start, by model and currency, in that currency."""
+        currency = self._book.currency
+        return {(model, currency): float(exact(cost)) for model, cost in [*self._costs.items()]}
+
     # --- what the clerk asks (``Source``) ---------------------------------------------------
 
     def take(self, most: int) -> list[Item]:
@@ -193,7 +201,11 @@ class Meter:
         return max(0.0, time.time() - oldest.time.timestamp())
 
     def _row(self, identity: str, record: Record) -> Row:
-        return row(identity, record, self._book)
+        made = row(identity, record, self._book)
+        if made.cost:
+            with self._counting:  # the clerk's thread and that of `strict` both make rows
+                self._costs[made.model] = self._costs.get(made.model, 0) + made.cost
+        return made
 
     def _open(self) -> Store | None:
         try:

@@ -3,28 +3,17 @@ The metrics, each declared once. Label values come from the configuration, so cl
 any.
 """
 
-from bisect import bisect_left
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from headrace.telemetry.histograms import Histograms
 from headrace.telemetry.records import Record
-
-# From a cached prompt on a fast GPU (10 ms) to a queue behind a cold start (minutes).
-TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
-# From speculative decoding (2 ms) to a stalled batch.
-ITL_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
-TOTAL_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+from headrace.telemetry.scrape import Page, Scrape
 
 UNKNOWN = "other"
 # Tenants with series of their own; more of them share one.
@@ -70,23 +59,13 @@ class Metrics:
             ("tenant", "kind"), registry=self.registry,
         )  # fmt: skip
         self._tenants: set[str] = set()  # with series of their own
-        self._ttft = _Histogram(
-            "headrace_time_to_first_token_seconds",
-            "From the request to the first byte of a streamed answer.",
-            TTFT_S,
-        )
-        self._itl = _Histogram(
-            "headrace_inter_token_latency_seconds",
-            "Median pause between the chunks of one streamed answer.",
-            ITL_S,
-        )
-        self._total = _Histogram(
-            "headrace_request_duration_seconds",
-            "From the request to the end of its answer.",
-            TOTAL_S,
-        )
-        for histogram in (self._ttft, self._itl, self._total):
-            self.registry.register(histogram)
+        self._bytes = Counter(
+            "headrace_body_bytes_total", "Bytes of bodies by direction: in, out.",
+            ("model", "direction"), registry=self.registry,
+        )  # fmt: skip
+        self._histograms = Histograms(self.registry)
+        self._scrape = Scrape(self.registry)
+        ProcessCollector(registry=self.registry)  # process_*, as of every Prometheus client
         self._dropped = Counter(
             "headrace_log_lines_dropped_total", "Log lines that could not be written in time.",
             registry=self.registry,
@@ -110,6 +89,7 @@ class Metrics:
         attempts: TallyCounter[str] = TallyCounter()
         believed: TallyCounter[str] = TallyCounter()
         tokens: TallyCounter[tuple[str, str]] = TallyCounter()
+        moved: TallyCounter[tuple[str, str]] = TallyCounter()
         for record in records:
             model = record.served if record.served in self._models else UNKNOWN
             endpoint = record.endpoint if record.endpoint in self._endpoints else UNKNOWN
@@ -121,10 +101,9 @@ class Metrics:
                 tokens[model, "cached"] += record.tokens_cached
             if record.decision is not None and not record.estimated:
                 believed[model] += record.decision.cached
-            if record.served:
-                self._total.observe(model, record.total_ms)
-                self._ttft.observe(model, record.ttft_ms)
-                self._itl.observe(model, record.itl_p50_ms)
+            self._histograms.observe(model, record)
+            moved[model, "in"] += record.bytes_in
+            moved[model, "out"] += record.bytes_out
             if record.tenant:
                 self._count_tenant(record)
         for labels, count in outcomes.items():
@@ -135,6 +114,8 @@ class Metrics:
             self._believed.labels(name).inc(count)
         for labels_of_kind, count in tokens.items():
             self._tokens.labels(*labels_of_kind).inc(count)
+        for way, count in moved.items():
+            self._bytes.labels(*way).inc(count)
 
     def _count_tenant(self, record: Record) -> None:
         tenant = record.tenant
@@ -153,42 +134,16 @@ class Metrics:
         """Count log lines that were lost."""
         self._dropped.inc(lines)
 
-    def render(self) -> bytes:
-        """The text that Prometheus scrapes. Slow for a loop that relays; call it in a thread."""
-        return generate_latest(self.registry)
+    def forget(self, replica: str) -> None:
+        """A replica has left: its series go, so that those of pods do not pile up."""
+        self._histograms.forget(replica)
 
-
-class _Histogram(Collector):
-    """
-    Seconds by model. The library's own histogram takes three locks and a search from the front for
-    each value, which is 3 % of what a request costs; this one is only ever fed by one thread.
-    """
-
-    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
-        self._name = name
-        self._text = text
-        self._bounds = bounds
-        self._labels = [*(str(float(bound)) for bound in bounds), "+Inf"]
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, model: str, value_ms: float | None) -> None:
-        """Count a value; None only makes sure that the model is shown."""
-        counts = self._counts.get(model)
-        if counts is None:
-            counts = self._counts[model] = [0] * len(self._labels)
-            self._sums[model] = 0.0
-        if value_ms is not None:
-            seconds = value_ms / 1000
-            counts[bisect_left(self._bounds, seconds)] += 1
-            self._sums[model] += seconds
-
-    def collect(self) -> list[HistogramMetricFamily]:
-        family = HistogramMetricFamily(self._name, self._text, labels=["model"])
-        for model, counts in [*self._counts.items()]:
-            buckets = list(zip(self._labels, accumulate(counts), strict=True))
-            family.add_metric([model], buckets, self._sums[model])
-        return [family]
+    def render(self, accept: str = "") -> Page:
+        """
+        What Prometheus scrapes, in the format that it accepts. Slow for a loop that relays; call it
+        in a thread.
+        """
+        return self._scrape.page(accept)
 
 
 # name -> (help, label name or "", values by label); with no label the key is "".

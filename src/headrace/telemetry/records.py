@@ -41,6 +41,7 @@ class Record(Struct, gc=False, omit_defaults=True):
 
     ``outcome`` is one of: completed, client_gone, rejected_*, upstream_failed_*, timed_out_*.
     ``estimated`` says that the engine reported no usage and the token counts are our own.
+    ``queue_ms`` is until it had a place at a replica, the latest that it was sent to.
     ``itl`` are percentiles of the pauses between chunks, filled in off the hot path.
     ``trace_id`` is the caller's or ours, ``span_id`` our own span, where requests are traced.
     """
@@ -71,6 +72,7 @@ class Record(Struct, gc=False, omit_defaults=True):
     estimated: bool = False
     ttft_ms: float | None = None
     decision: Weighed | None = None
+    queue_ms: float | None = None
     itl_p50_ms: float | None = None
     itl_p99_ms: float | None = None
     trace_id: str = ""
