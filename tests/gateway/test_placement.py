@@ -162,7 +162,7 @@ async def test_a_conversation_stays_where_it_is_cached(rig: Rig) -> None:
     cached = [decision.cached for decision in decisions if decision is not None]
     assert sorted(cached) == cached
     assert 0 == cached[0] < cached[-1]
-    assert [5, 5] == [len(cached), len(gateway.placement.decisions)]
+    assert 5 == len(cached)
 
 
 async def test_what_the_log_says(rig: Rig) -> None:

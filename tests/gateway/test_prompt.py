@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from headrace.gateway.app import Gateway
+from headrace.gateway.story import Entry
 from headrace.routing.decision import Decision
 from tests.edge.rig import CHAT_PATH, Rig, ask
 
@@ -13,7 +14,12 @@ SYSTEM = {"role": "system", "content": LONG}
 
 
 def last(gateway: Gateway) -> Decision:
-    return gateway.placement.decisions[-1].decision
+    assert gateway.diary.ring is not None
+    kept = gateway.diary.ring.latest[-1]
+    assert isinstance(kept, Entry)
+    decision = kept.tries[-1].decision
+    assert decision is not None
+    return decision
 
 
 async def cached(rig: Rig, first: dict[str, Any], then: dict[str, Any], path: str) -> float:
@@ -120,7 +126,8 @@ async def test_sessions(rig: Rig, headers: dict[str, str], more: dict[str, Any])
             await client.post(CHAT_PATH, body, list(headers.items()))
 
     assert [0, 0, 0, 8] == sorted(len(engine.exchanges) for engine in engines)
-    assert 8 == len(gateway.placement.decisions)
+    assert gateway.diary.ring is not None
+    assert 8 == len(gateway.diary.ring)
 
 
 async def test_rules_that_look_into_messages(rig: Rig) -> None:

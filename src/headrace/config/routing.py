@@ -78,9 +78,6 @@ class Routing(Section):
         ge=MIB,
         description="Memory for what replicas have cached; the least recently used is forgotten.",
     )
-    decisions: int = Field(
-        default=1000, ge=0, le=1_000_000, description="Decisions that are kept to be explained."
-    )
     seed: int = Field(
         default=0, ge=0, description="For the policies that draw lots: equal seeds draw equally."
     )

@@ -200,8 +200,19 @@ class Ring:
         """How many are kept at most, beside the notable ones."""
         return self._requests
 
+    @property
+    def latest(self) -> list[Kept]:
+        """The latest, oldest first."""
+        return [*self._latest]
+
     def __len__(self) -> int:
         return len(self._latest)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._latest.clear()
+        self._notable.clear()
+        self.bytes = 0
 
     def add(self, kept: Kept, *, notable: bool) -> None:
         """Keep one more; the oldest goes when there is no room."""
