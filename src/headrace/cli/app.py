@@ -64,6 +64,10 @@ COMMANDS = {
         "Show the replicas of a running gateway, drain one, or take it back.",
         ("headrace fleet --watch", "headrace fleet drain gpu-1", "headrace fleet undrain gpu-1"),
     ),
+    "top": Entry(
+        "Show a running gateway at a glance: replicas, tenants and the slowest requests.",
+        ("headrace top", "headrace top --sort ttft", "headrace top --once"),
+    ),
     "simulate": Entry(
         "Try routing policies before a simulated fleet.",
         (

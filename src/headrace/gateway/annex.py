@@ -79,6 +79,9 @@ class Annex:
             None, importlib.import_module, "headrace.gateway.registrar"
         )
         bills = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.bill")
+        sights = await loop.run_in_executor(
+            None, importlib.import_module, "headrace.gateway.glance"
+        )
         gateway = self._gateway
 
         def build() -> Any:
@@ -90,6 +93,7 @@ class Annex:
                 desk.desk(gateway),
                 clerks.registrar(gateway),
                 bills.bill(gateway.config.metering),
+                sights.glance(gateway),
                 admits=gateway.door.admin,
             )
 
