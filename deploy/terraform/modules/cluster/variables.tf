@@ -54,11 +54,11 @@ variable "admin_role_arns" {
 variable "system_instance_types" {
   description = "Instance types of the system nodes, all of one architecture (Graviton types end their family with g)."
   type        = list(string)
-  default     = ["m7g.large", "m6g.large"]
+  default     = ["m7i.large", "m6i.large"]
 
   validation {
     condition     = length(var.system_instance_types) > 0 && alltrue([for type in var.system_instance_types : can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9]+$", type))]) && length(distinct([for type in var.system_instance_types : can(regex("^[a-z]+[0-9]+g", type))])) == 1
-    error_message = "Name at least one type such as m7g.large, and either only Graviton types or none."
+    error_message = "Name at least one type such as m7i.large, and either only Graviton types or none."
   }
 }
 

@@ -1,10 +1,10 @@
 # Which charts run in the cluster, at which version, with which values: a list, and nothing else.
 # `headrace aws up` installs it with Helm. Terraform does not: a provider that must reach a cluster which
 # the same plan makes is what breaks the first apply, the last destroy and each change of the cluster.
+# GPU metrics and node pools are in Headrace's own chart; Bottlerocket, the GPU nodes' system, has
+# NVIDIA's device plugin built in.
 
 locals {
-  gpu_only = { "karpenter.sh/nodepool" = "gpu" }
-
   always = [
     {
       name       = "karpenter"
@@ -33,16 +33,6 @@ locals {
       }
     },
     {
-      name       = "nvidia-device-plugin"
-      namespace  = "kube-system"
-      chart      = "nvidia-device-plugin"
-      repository = "https://nvidia.github.io/k8s-device-plugin"
-      version    = "0.18.0"
-      values = {
-        tolerations = [{ key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }]
-      }
-    },
-    {
       name       = "aws-load-balancer-controller"
       namespace  = "kube-system"
       chart      = "aws-load-balancer-controller"
@@ -64,7 +54,7 @@ locals {
   observability = [
     {
       name       = "kube-prometheus-stack"
-      namespace  = "observability"
+      namespace  = "monitoring"
       chart      = "kube-prometheus-stack"
       repository = "https://prometheus-community.github.io/helm-charts"
       version    = "88.5.3"
@@ -84,19 +74,8 @@ locals {
       }
     },
     {
-      name       = "dcgm-exporter"
-      namespace  = "observability"
-      chart      = "dcgm-exporter"
-      repository = "https://nvidia.github.io/dcgm-exporter/helm-charts"
-      version    = "4.8.2"
-      values = {
-        nodeSelector = local.gpu_only
-        tolerations  = [{ key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }]
-      }
-    },
-    {
       name       = "loki"
-      namespace  = "observability"
+      namespace  = "monitoring"
       chart      = "loki"
       repository = "https://grafana.github.io/helm-charts"
       version    = "6.30.1"
@@ -116,7 +95,7 @@ locals {
     },
     {
       name       = "tempo"
-      namespace  = "observability"
+      namespace  = "monitoring"
       chart      = "tempo"
       repository = "https://grafana.github.io/helm-charts"
       version    = "1.23.2"
