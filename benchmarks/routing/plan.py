@@ -91,6 +91,9 @@ def _b2b(cell: Cell, seed: int) -> Load:
 
 _EIGHT = (Group(_H100, 8),)
 _FAST = Scale(speed=8.0)
+# vllm-router asks every replica to render every prompt: at eight times the speed that is more than
+# the core of the fleet can answer.
+_SLOW = Scale(speed=2.0)
 
 CELLS: tuple[Cell, ...] = (
     Cell(
@@ -149,6 +152,24 @@ CELLS: tuple[Cell, ...] = (
         name="conversation-a100", title="Mooncake conversation at 1.25 times its rate, 8 A100",
         kind="sharing", groups=(Group(_A100, 8),), scale=_FAST, trace=CONVERSATION, rate=1.25,
         requests=600, full=False,
+    ),
+    Cell(
+        name="conversation-3.4-slow",
+        title="The same below the knee, at a speed at which vllm-router's renders keep up",
+        kind="sharing", groups=_EIGHT, scale=_SLOW, trace=CONVERSATION, rate=3.4, requests=800,
+        full=False,
+    ),
+    Cell(
+        name="conversation-4.0-slow",
+        title="The same at the knee, at a speed at which vllm-router's renders keep up",
+        kind="knee", groups=_EIGHT, scale=_SLOW, trace=CONVERSATION, rate=4.0, requests=1000,
+        full=False,
+    ),
+    Cell(
+        name="azure-code-slow",
+        title="Azure code at 12 times its rate, at a speed at which vllm-router's renders keep up",
+        kind="apart", groups=_EIGHT, scale=_SLOW, trace=AZURE_CODE, rate=12.0, requests=1000,
+        routers=_APART, full=False,
     ),
     Cell(
         name="b2b", title="Long system prompts shared by five users each, 18 per second, 8 H100",
