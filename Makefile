@@ -4,7 +4,7 @@ UV := uv run --frozen
 WORKERS ?= 2
 
 .PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
-	config-docs build check bench-decision bench-overhead bench-overhead-quick bench-classify \
+	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
 help: ## Show the targets
@@ -58,7 +58,7 @@ build: ## Build the wheel and see that it holds what it needs
 	uv build --wheel --out-dir dist
 	$(UV) python -m zipfile -l dist/headrace-*.whl | grep -q 'headrace/engines/smollm2.jinja'
 
-check: lint types imports coverage docs ## What must hold before a change lands
+check: lint types imports coverage deploy-check docs ## What must hold before a change lands
 
 bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minutes, quiet machine)
 	$(UV) python -m benchmarks.overhead
@@ -93,6 +93,12 @@ bench-scrape: ## What a scrape of 64 replicas and 50 tenants costs (half a minut
 
 bench-decision: ## What one routing decision costs in CPU time (half a minute)
 	$(UV) python -m benchmarks.routing.decision
+
+chart: ## Write the chart's schema and README anew, and copy what it takes from observability/
+	$(UV) python -m deploy.kit.values
+
+deploy-check: ## The chart against the CRDs of other projects: $HEADRACE_CRDS, see scripts/fetch-crds
+	$(UV) pytest -n 0 -m crds tests/deploy
 
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
 	$(UV) python -m benchmarks.conformance

@@ -134,6 +134,15 @@ def sim(
             min=0, metavar="SECONDS", show_default="0.5", help="Its time to wake from sleep."
         ),
     ] = None,
+    shutdown_timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            show_default="0",
+            help="Time of running requests after SIGTERM, as with vLLM's option of this name.",
+        ),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,6 +170,7 @@ def sim(
         "max_num_batched_tokens": max_num_batched_tokens,
         "kv_tokens": kv_tokens,
         "wake_s": wake_s,
+        "shutdown_timeout_s": shutdown_timeout,
     }
     settings = load(config, overrides={"simulator": given}).simulator
     faults = (*settings.faults, *(parse(text) for text in fault or ()))
@@ -209,12 +219,14 @@ class Simulating:
         await asyncio.get_running_loop().create_future()
 
     async def stop(self) -> None:
-        """Close all ports."""
+        """Let running requests finish, if they may, then close all ports."""
+        await self._server.finish(self._settings.shutdown_timeout_s)
         await self._server.stop()
 
     def kill(self) -> None:
         """There is nothing beside this process."""
 
     def parting(self) -> str:
-        """It does not wait for requests: engines that die are what it is for."""
-        return "stopping"
+        """By default it waits for no request: engines that die are what it is for."""
+        within_s = self._settings.shutdown_timeout_s
+        return f"stopping: running requests get up to {within_s:g} s" if within_s else "stopping"

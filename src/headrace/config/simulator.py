@@ -110,6 +110,13 @@ class Simulator(Section):
     enable_prompt_tokens_details: bool = Field(
         default=True, description="Whether usage says how many prompt tokens were cached."
     )
+    shutdown_timeout_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="On SIGTERM, running requests get this long and new ones 500, as with vLLM's"
+        " --shutdown-timeout; 0 breaks all of them.",
+    )
     wake_s: float = Field(
         default=0.5, ge=0, le=600, description="Seconds of its time to wake from sleep."
     )

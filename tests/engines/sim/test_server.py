@@ -1,5 +1,6 @@
 """Many replicas in one process, and what keeps them from starting."""
 
+import asyncio
 import socket
 
 import pytest
@@ -62,3 +63,42 @@ def test_what_cannot_be_is_told(settings: dict[str, object], told: str) -> None:
     """A wrong setting is named, with what would be right."""
     with pytest.raises(ConfigError, match=told):
         Server(Simulator.model_validate(settings))
+
+
+WORDS = {"prompt": "Hello", "max_tokens": 60, "ignore_eos": True}
+
+
+async def running(server: Server) -> None:
+    """Wait until a request runs."""
+    while not server.replicas[0].engine.unfinished:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.001)
+
+
+async def test_what_runs_finishes_and_what_is_new_is_refused() -> None:
+    """After a SIGTERM with time, as vLLM 0.32: a stream ends whole, a new request gets 500."""
+    async with simulator(speed=50) as server:
+        url = server.urls[0]
+        stream = asyncio.create_task(ask(url, "/v1/completions", WORDS | {"stream": True}))
+        await running(server)
+        end = asyncio.create_task(server.finish(30))
+        await asyncio.sleep(0)
+        late = await ask(url, "/v1/chat/completions", chat())
+        health = await ask(url, "/health")
+        await end
+        first = await stream
+
+    assert (500, 200, 200) == (late.status, health.status, first.status)
+    assert "cannot schedule new futures after shutdown" in late.json()["error"]["message"]
+    assert first.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_shutdown_has_an_end() -> None:
+    """What still runs when the time is over is broken."""
+    async with simulator(speed=0.01) as server:
+        asking = asyncio.create_task(ask(server.urls[0], "/v1/completions", WORDS))
+        await running(server)
+        await server.finish(0.1)
+        await server.stop()
+        found = await asking
+
+    assert (0, "eof") == (found.status, found.ended)

@@ -42,6 +42,7 @@ REFUSALS = {
         " Please try again later or on a different instance."
     ),
 }
+ENDING = "cannot schedule new futures after shutdown"  # what vLLM 0.32 says after SIGTERM
 TIMER_S = 0.002  # a loop may call a millisecond before the time that was wanted
 Endpoint = Callable[[Request, Reply], None]
 Speaker = Callable[[Turn], Voice]
@@ -61,6 +62,7 @@ class Replica:
         renderer = renderer or Renderer(Vocabulary())
         self._vocabulary = renderer.vocabulary
         self._stale: str | None = None
+        self._ending = False
         self.faults = Faults(f"{settings.seed}/{index}", loop.time, self._faults_changed)
         self.tally = Tally(settings.model, settings.max_model_len)
         self.engine = Engine(
@@ -91,6 +93,10 @@ class Replica:
                 methods[request.method](request, reply)
             except Refused as refused:
                 self._refuse(request, reply, refused)
+
+    def finish(self) -> None:
+        """Take no new requests from now on, as vLLM does after SIGTERM; what it has goes on."""
+        self._ending = True
 
     def close(self) -> None:
         """Publish nothing more."""
@@ -177,6 +183,8 @@ class Replica:
 
     def _admit(self) -> None:
         """Refuse what a limit of the queue does not let in; by default there are none."""
+        if self._ending:
+            raise Refused(ENDING, status=500, kind="InternalServerError")
         settings, engine = self._settings, self.engine
         requests_, tokens = settings.max_num_queued_reqs, settings.max_num_queued_tokens
         if requests_ is not None and engine.unfinished >= requests_:
