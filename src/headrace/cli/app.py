@@ -75,6 +75,14 @@ COMMANDS = {
             "headrace simulate --trace conversation_trace.jsonl --rate 3.7 --compare all",
         ),
     ),
+    "explain": Entry(
+        "Tell what a request met on its way and why: its time, the decision, retries.",
+        (
+            "headrace explain req_5f2c9a01d4e8b7360000002a",
+            "headrace explain --slowest --model qwen3-8b",
+            "headrace explain --last --log headrace.log",
+        ),
+    ),
     "route": Entry(
         "Tell which rule a request would match and where it would go, without sending it.",
         (

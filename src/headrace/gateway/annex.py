@@ -79,6 +79,9 @@ class Annex:
             None, importlib.import_module, "headrace.gateway.registrar"
         )
         bills = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.bill")
+        stories = await loop.run_in_executor(
+            None, importlib.import_module, "headrace.gateway.explain"
+        )
         sights = await loop.run_in_executor(
             None, importlib.import_module, "headrace.gateway.glance"
         )
@@ -93,6 +96,7 @@ class Annex:
                 desk.desk(gateway),
                 clerks.registrar(gateway),
                 bills.bill(gateway.config.metering),
+                stories.explain(gateway),
                 sights.glance(gateway),
                 admits=gateway.door.admin,
             )
