@@ -36,6 +36,7 @@ class Kept:
     def __init__(self, request_id: str, size: int = 100, after_s: float = 0.0) -> None:
         self.record = record(request_id, after_s)
         self.size = size
+        self.sampled = False
 
     def tell(self) -> Story:
         facts = Facts("/v1/chat/completions", "m", stream=True, prompt_tokens=3)

@@ -16,7 +16,10 @@ from headrace.edge.replies import replies
 SAFE_ID = "[A-Za-z0-9._:-]{1,128}"
 SERVER = "headrace-edge"
 # Headers by which a client could speak for a proxy, for Envoy or for Headrace.
-SPOOFED = ("forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-real-ip")
+SPOOFED = (
+    "forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-real-ip",
+    "x-request-start",
+)  # fmt: skip
 SPOOFED_BY_CLIENTS = ("x-forwarded-for", "x-forwarded-proto")  # proxies that we trust say these
 SPOOFED_PREFIXES = ("x-headrace-", "x-envoy-")
 # The gateway's clocks run out first and say which; this much later Envoy's would.
@@ -35,7 +38,7 @@ def connections(config: Config, codec: str, cluster: str) -> dict[str, Any]:
         **_trust(edge),
         **_clocks(config),
         **_shape(config),
-        **_trace(edge),
+        **_trace(config),
         local_reply_config=replies(),
         route_config=_routes(edge, cluster),
         http_filters=chain(config),
@@ -147,7 +150,14 @@ def _routes(edge: Edge, cluster: str) -> dict[str, Any]:
             }
         )
     routes.append({"match": {"prefix": "/"}, "route": _route(cluster)})
-    host: dict[str, Any] = {"name": "gateway", "domains": ["*"], "routes": routes}
+    # When the request's head was here, so that the gateway can tell what it took before it.
+    start = {"header": {"key": "x-request-start", "value": "t=%START_TIME(%s.%6f)%"}}
+    host: dict[str, Any] = {
+        "name": "gateway",
+        "domains": ["*"],
+        "routes": routes,
+        "request_headers_to_add": [start],
+    }
     if edge.http3:
         offer = f'h3=":{edge.port}"; ma={HTTP3_DAYS * 86_400}'
         host["response_headers_to_add"] = [{"header": {"key": "alt-svc", "value": offer}}]
@@ -178,10 +188,14 @@ def _route(cluster: str) -> dict[str, Any]:
 # --- what is told of it ---------------------------------------------------------------------
 
 
-def _trace(edge: Edge) -> dict[str, Any]:
-    """Spans where there is a collector; without one a client's trace context passes as it is."""
-    if edge.otlp is None:
+def _trace(config: Config) -> dict[str, Any]:
+    """
+    Spans where there is a collector; without one a client's trace context passes as it is. The
+    share is the gateway's, where that traces: who comes first decides about a trace.
+    """
+    if config.edge.otlp is None:
         return {}
+    share = 1.0 if config.tracing.endpoint is None else config.tracing.share
     provider = typed(
         "config.trace.v3.OpenTelemetryConfig",
         grpc_service={"envoy_grpc": {"cluster_name": "otlp"}, "timeout": "0.5s"},
@@ -189,7 +203,7 @@ def _trace(edge: Edge) -> dict[str, Any]:
     )
     return {
         "tracing": {
-            "random_sampling": {"value": 100},
+            "random_sampling": {"value": share * 100},
             "spawn_upstream_span": True,
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
         }

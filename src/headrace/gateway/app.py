@@ -5,7 +5,6 @@ Nothing else in the gateway calls a collaborator's constructor.
 """
 
 import asyncio
-import errno
 import itertools
 import os
 import re
@@ -33,7 +32,7 @@ from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
 from headrace.gateway.gauges import gauges
-from headrace.gateway.listener import listen
+from headrace.gateway.listener import listen, unheard
 from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.placement import Placement
@@ -128,7 +127,7 @@ class Gateway:
         for backend in config.backends:
             self.fleet.add(backend)
         self.meter = tally.metering(config.metering, self.fleet, self.log)
-        self.diary = Diary(config)
+        self.diary = Diary(config, self.metrics, self.log)
         self._attend()
         self._show()
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
@@ -187,22 +186,15 @@ class Gateway:
         """
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self.feeds.check()
-        if self.meter is not None:
-            await self.meter.open()
-        edge, server = self.config.edge, self.config.server
-        await self.door.open(edge.host if edge.enabled else server.host)
-        if self.classes is not None:
-            await self.classes.start()
-            self.steer.classify = self.classes.tier
+        await self._open()
+        host, port = self.config.server.host, self.config.server.port
         sweeps = self.fleet.sweep, self.placement.sync, self.feeds.sweep
         watched = self.clients, self._active
         self._watchdog = Watchdog(loop, watched, sweeps, self.loop_delay.late)
-        host, port = self.config.server.host, self.config.server.port
         try:
             listener = listen(host, port)
         except OSError as error:
-            raise StartError(_why(error, host, port)) from None
+            raise StartError(unheard(error, host, port)) from None
         try:
             self.log.start()
         except OSError as error:
@@ -214,6 +206,7 @@ class Gateway:
         if self.state is not None:
             await self.state.start()
         self._watchdog.start()
+        self.diary.start()
         self.keeper.start()
         self.feeds.start()
         if self.peers is not None:
@@ -226,6 +219,18 @@ class Gateway:
         self.log.event(
             "gateway_started", url=self.url, version=__version__, models=[*self.fleet.groups]
         )
+
+    async def _open(self) -> None:
+        """Get ready what must be so before anybody can ask."""
+        self.feeds.check()
+        if self.meter is not None:
+            await self.meter.open()
+        await self.diary.open()
+        edge = self.config.edge
+        await self.door.open(edge.host if edge.enabled else self.config.server.host)
+        if self.classes is not None:
+            await self.classes.start()
+            self.steer.classify = self.classes.tier
 
     async def stop(self, drain_s: float | None = None) -> None:
         """
@@ -246,6 +251,7 @@ class Gateway:
         await self._finish(1.0)
         if self.meter is not None:
             await self.meter.stop()
+        await self.diary.stop()
         for client in tuple(self.clients):
             client.close_when_idle()
         await asyncio.sleep(0)
@@ -376,12 +382,3 @@ class Gateway:
         if given is not None and _SAFE_ID.fullmatch(given):
             return given.decode("ascii")
         return f"{self._id_prefix}{next(self._ids):08x}"
-
-
-def _why(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"Port {port} on {host} is in use; stop that program, or choose another port "
-            "(--port, or `server.port`)."
-        )
-    return f"Cannot listen on {host}:{port}: {error.strerror}."

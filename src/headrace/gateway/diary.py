@@ -3,6 +3,7 @@ Who hears how requests went and keeps it: for `explain`, for traces, for the arc
 story.py puts into words, telemetry/ and metering/ carry it away.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -12,9 +13,14 @@ from headrace.gateway.exchange import NO_FACTS, Exchange
 from headrace.gateway.gate import Gate
 from headrace.gateway.request import Request
 from headrace.gateway.story import Entry
+from headrace.metering.archive import Archive, Stored
 from headrace.telemetry.context import HEADER, Context, Sampler, trace_of
 from headrace.telemetry.decisions import Kept, Ring
+from headrace.telemetry.kept import KeptMetrics, KeptSeen
+from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.records import Record
+from headrace.telemetry.tracing import Sent, Tracing
+from headrace.telemetry.writer import Writer
 
 REQUEST_START = b"x-request-start"
 
@@ -33,23 +39,72 @@ class Taker(Protocol):
 class Diary:
     """What is kept of requests. ``ring`` is None where nothing is."""
 
-    def __init__(self, config: Config, chance: random.Random | None = None) -> None:
-        """``chance`` makes ids of spans: they need to differ, not to be secret."""
-        decisions, tracing = config.decisions, config.tracing
+    def __init__(self, config: Config, metrics: Metrics, log: Writer) -> None:
+        decisions, tracing, event = config.decisions, config.tracing, log.event
+        chance = random.Random()  # noqa: S311 - ids of spans need to differ, not to be secret
         self.ring: Ring | None = None
         if decisions.requests:
             self.ring = Ring(decisions.requests, decisions.bytes, decisions.notable)
-        self.takers: Sequence[Taker] = ()
+        self.archive: Archive | None = None
+        if decisions.archive.url is not None:
+            self.archive = Archive(decisions.archive, event, chance)
         self._slow_ms = decisions.slow_s * 1000
         trusted = decisions.trust_request_start
         self._trusts = config.edge.enabled if trusted is None else trusted
         self._sampler: Sampler | None = None
+        self.tracing: Tracing | None = None
         if tracing.endpoint is not None:
             self._sampler = Sampler(
-                tracing.share,
-                follow_parent=tracing.follow_parent,
-                chance=chance or random.Random(),  # noqa: S311 - as said above
+                tracing.share, follow_parent=tracing.follow_parent, chance=chance
             )
+            self.tracing = Tracing(tracing, event)
+        self.takers: Sequence[Taker] = [
+            each for each in (self.archive, self.tracing) if each is not None
+        ]
+        KeptMetrics(metrics.registry, self.seen)
+
+    # --- life ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """
+        Get ready, off the loop: libraries are imported, a database is opened.
+
+        Raises:
+            StartError: a package is missing, or a database is of a newer Headrace.
+
+        """
+        loop = asyncio.get_running_loop()
+        for each in (self.archive, self.tracing):
+            if each is not None:
+                await loop.run_in_executor(None, each.open)
+
+    def start(self) -> None:
+        """Start the threads of one that is open."""
+        for each in (self.archive, self.tracing):
+            if each is not None:
+                each.start()
+
+    async def stop(self) -> None:
+        """Write and send what waits, within a moment, and end the threads."""
+        loop = asyncio.get_running_loop()
+        for each in (self.archive, self.tracing):
+            if each is not None:
+                await loop.run_in_executor(None, each.stop)
+
+    def seen(self) -> KeptSeen:
+        """What is kept now, for the metrics."""
+        ring, archive, tracing = self.ring, self.archive, self.tracing
+        stored = archive.seen() if archive is not None else Stored()
+        return KeptSeen(
+            records=len(ring) if ring is not None else 0,
+            record_bytes=ring.bytes if ring is not None else 0,
+            archive_up=stored.up,
+            archived=stored.written,
+            archive_dropped=stored.dropped,
+            sent=tracing.seen() if tracing is not None else Sent(),
+        )
+
+    # --- what requests tell ----------------------------------------------------------------
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -97,6 +152,7 @@ class Diary:
             headers.get(REQUEST_START, b"") if self._trusts else b"",
             trace,
             size,
+            request.method,
         ))  # fmt: skip
 
     def refused(self, request: Request, record: Record, now: float) -> None:
@@ -117,6 +173,7 @@ class Diary:
                 request_start=start,
                 trace=trace,
                 size=ENTRY_BYTES,
+                method=request.method,
             )
         )
 

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import msgspec
 from fastapi import APIRouter, HTTPException, Query, Response
 
+from headrace.errors import StartError
 from headrace.gateway.app import Gateway
 from headrace.gateway.diary import Diary, notable
-from headrace.telemetry.decisions import Kept, Summary, summary
+from headrace.telemetry.decisions import Kept, Story, Summary, summary
 from headrace.telemetry.records import Record
 
 MOST = 1000
@@ -71,8 +72,9 @@ def explain(gateway: Gateway) -> APIRouter:
     @router.get("/admin/requests/{request_id:path}")
     def read_request(request_id: str) -> Response:
         kept = diary.ring.find(request_id) if diary.ring is not None else None
-        if kept is not None:
-            return _json(kept.tell())
+        told = kept.tell() if kept is not None else _archived(diary, request_id)
+        if told is not None:
+            return _json(told)
         raise HTTPException(404, _missing(diary, request_id[:200]))
 
     return router
@@ -86,18 +88,32 @@ def _fits(record: Record, only: dict[str, str]) -> bool:
     return all(getattr(record, field) == value for field, value in only.items())
 
 
+def _archived(diary: Diary, request_id: str) -> Story | None:
+    """The record in the archive, whichever gateway wrote it."""
+    if diary.archive is None:
+        return None
+    try:
+        return diary.archive.find(request_id)
+    except StartError as error:
+        raise HTTPException(503, str(error)) from error
+
+
 def _missing(diary: Diary, request_id: str) -> str:
     """What may be the matter with an id that nobody knows."""
     ring = diary.ring
+    if ring is None and diary.archive is not None:
+        return f"There is no request {request_id!r} in the archive of decision records."
     if ring is None:
         return "No decision records are kept here: `decisions.requests` is 0."
     since = ring.since()
+    longer = (
+        "" if diary.archive is not None else (" `decisions.archive.url` keeps records for days.")
+    )
     when = f", since {since:%H:%M:%S} UTC" if since is not None else ""
     return (
         f"There is no request {request_id!r} among the {len(ring)} that are kept{when}. Either"
         " another gateway answered it, or it runs still, or it is older: `decisions.requests`"
-        f" ({ring.requests}) makes the memory longer, and `decisions.archive.url` keeps records for"
-        " days."
+        f" ({ring.requests}) makes the memory longer.{longer}"
     )
 
 

@@ -1,5 +1,6 @@
 """A listening socket: for the gateway, and for its admin API. Who accepts is not said here."""
 
+import errno
 import socket
 
 BACKLOG = 4096
@@ -26,3 +27,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def unheard(error: OSError, host: str, port: int) -> str:
+    """Why nobody can listen there, for people."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use; stop that program, or choose another port "
+            "(--port, or `server.port`)."
+        )
+    return f"Cannot listen on {host}:{port}: {error.strerror}."

@@ -71,6 +71,12 @@ class Entry(Struct, gc=False):
     request_start: bytes = b""
     trace: Context | None = None
     size: int = 0
+    method: str = "POST"
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is part of a trace that is recorded."""
+        return self.trace is not None and self.trace.sampled
 
     @property
     def ended_at(self) -> float:
@@ -117,7 +123,7 @@ class Entry(Struct, gc=False):
             trace_id=record.trace_id,
             span_id=record.span_id,
             parent_id=trace.parent.decode("ascii") if trace is not None else "",
-            sampled=trace is not None and trace.sampled,
+            sampled=self.sampled,
         )
 
     def _edge_at(self) -> float:
@@ -145,6 +151,7 @@ def _facts(entry: Entry) -> Facts:
         model=facts.model,
         stream=facts.stream,
         prompt_tokens=facts.prompt_tokens,
+        method=entry.method,
         max_tokens=facts.max_tokens,
         bytes_in=entry.record.bytes_in,
         messages=found.messages,

@@ -100,6 +100,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     model: str
     stream: bool
     prompt_tokens: int
+    method: str = "POST"
     max_tokens: int = 0
     bytes_in: int = 0
     messages: int = 0
@@ -178,6 +179,10 @@ class Kept(Protocol):
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it is part of a trace that is recorded."""
 
     def tell(self) -> Story: ...
 

@@ -1,0 +1,227 @@
+"""
+Decision records in a database, for days: a bounded queue, and one thread that writes them in
+batches and removes what is too old. It lives here since only this room knows SQL.
+
+It is no ledger: when the database is away, what does not fit into the queue is dropped and counted.
+"""
+
+import itertools
+import os
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+
+from headrace.config.metering import Metering
+from headrace.config.tracing import Archive as Config
+from headrace.errors import StartError
+from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused, open_store, reading
+from headrace.telemetry.decisions import Kept, Story
+
+BATCH = 200
+RETRY_S = (0.5, 10.0)  # between attempts to reach a database that is away: first, and at most
+TIDY_S = 60.0
+MILLION = 1_000_000
+
+INSERT = """
+INSERT INTO decision
+    (id, at_us, request_id, trace_id, tenant, model, replica, outcome, total_ms, record)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING
+"""
+FORGET = "DELETE FROM decision WHERE at_us < $1"
+FIND = "SELECT record FROM decision WHERE request_id = $1 ORDER BY at_us DESC LIMIT 1"
+
+_story = msgspec.json.Decoder(Story).decode
+
+
+class Stored(NamedTuple):
+    """The archive now, and what became of records."""
+
+    up: bool = False
+    waiting: int = 0
+    written: int = 0
+    dropped: int = 0
+
+
+class Archive:
+    """``event`` writes to the log, and may be called from any thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        event: Callable[..., None],
+        chance: Random,
+        connect: Callable[[Metering], Store] = open_store,
+    ) -> None:
+        self._config = config
+        self._event = event
+        self._chance = chance
+        self._connect = connect
+        self._place = place(config)
+        self._queue: deque[Kept] = deque()
+        self._identity = os.urandom(8).hex()
+        self._ids = itertools.count()
+        self._store: Store | None = None
+        self._up = False
+        self._retry_s, self._retry_at, self._tidy_at = RETRY_S[0], 0.0, 0.0
+        self._written = self._dropped = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """
+        Open the database. One elsewhere that is away is no reason not to start.
+
+        Raises:
+            StartError: its package is missing, or it is of a newer Headrace.
+
+        """
+        try:
+            self._store = self._connect(self._place)
+        except StoreLost as error:
+            self._event("archive_lost", archive=self._place.shown, reason=str(error))
+            self._retry_at = time.monotonic() + self._retry_s
+        self._up = self._store is not None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="headrace-archive", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, and end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stop.set()
+            thread.join(timeout=2 * self._config.timeout_s)
+
+    def offer(self, kept: Kept, why: str) -> None:
+        """A request has ended (``Taker``); notable ones are kept whatever the share."""
+        share = self._config.share
+        if share < 1 and not why and self._chance.random() >= share:
+            return
+        if len(self._queue) < self._config.queue:
+            self._queue.append(kept)
+        else:
+            self._dropped += 1
+
+    def find(self, request_id: str) -> Story | None:
+        """
+        The latest record of this id; for any thread, with a connection of its own.
+
+        Raises:
+            StartError: the database cannot be read.
+
+        """
+        with reading(self._place) as store:
+            rows = store.read(FIND, (request_id,))
+        return _story(rows[0][0]) if rows else None
+
+    def seen(self) -> Stored:
+        """The counts now."""
+        return Stored(self._up, len(self._queue), self._written, self._dropped)
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._config.interval_s):
+            self._safely()
+        self._retry_at = 0.0
+        self._safely()
+        if self._store is not None:
+            self._store.close()
+
+    def _safely(self) -> None:
+        try:
+            self.turn()
+        except Exception as fault:  # noqa: BLE001 - the thread must go on, or nothing is kept
+            self._event(
+                "archive_fault",
+                error=type(fault).__name__,
+                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
+            )
+
+    def turn(self) -> None:
+        """Write what waits; remove what is too old, now and then."""
+        try:
+            store = self._reach()
+            while self._queue:
+                self._write(store)
+            now = time.monotonic()
+            if now >= self._tidy_at:
+                self._tidy_at = now + TIDY_S
+                before = time.time() - self._config.retention_h * 3600
+                store.write([Statement(FORGET, [(int(before * MILLION),)])])
+        except StoreLost as error:
+            self._away(error)
+
+    def _write(self, store: Store) -> None:
+        """One batch, which leaves the queue only when it is written."""
+        batch = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
+        rows = [self._row(kept.tell()) for kept in batch]
+        try:
+            store.write([Statement(INSERT, rows)])
+            self._written += len(rows)
+        except StoreRefused as error:  # these it will never take
+            self._dropped += len(rows)
+            self._event("archive_refused", records=len(rows), reason=str(error))
+        for _ in batch:
+            self._queue.popleft()
+
+    def _row(self, story: Story) -> tuple[object, ...]:
+        return (
+            f"{self._identity}-{next(self._ids):x}",
+            int(story.ended.timestamp() * MILLION),
+            story.request_id,
+            story.trace_id,
+            story.tenant,
+            story.served or story.facts.model,
+            story.replica,
+            story.outcome,
+            story.total_ms,
+            msgspec.json.encode(story).decode(),
+        )
+
+    def _reach(self) -> Store:
+        """
+        The open database.
+
+        Raises:
+            StoreLost: it is away, or was so a moment ago.
+
+        """
+        if self._store is not None:
+            return self._store
+        now = time.monotonic()
+        if now < self._retry_at:
+            raise StoreLost("")
+        try:
+            self._store = self._connect(self._place)
+        except (StoreLost, StartError) as error:
+            self._retry_s, self._retry_at = min(2 * self._retry_s, RETRY_S[1]), now + self._retry_s
+            raise StoreLost(str(error)) from error
+        self._retry_s = RETRY_S[0]
+        if not self._up:
+            self._event("archive_back", archive=self._place.shown)
+        self._up = True
+        return self._store
+
+    def _away(self, error: StoreLost) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+            self._retry_at = time.monotonic() + self._retry_s
+        if self._up:
+            self._event("archive_lost", archive=self._place.shown, reason=str(error))
+        self._up = False
+
+
+def place(config: Config) -> Metering:
+    """Where it is, as the stores are told."""
+    url = config.url.get_secret_value() if config.url is not None else None
+    return Metering.model_validate({"url": url, "timeout_s": config.timeout_s})
