@@ -1,0 +1,212 @@
+"""
+Prompts that try to take over the model. Rules know what such prompts say; examples that are near in
+meaning know what rules do not. Both give a score from 0 to 1, and either may be enough.
+"""
+
+import base64
+import binascii
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from headrace.config.examples import shipped as tiers
+from headrace.config.guards import Injection as Settings
+from headrace.guard.types import Finding
+
+INJECTION = "INJECTION"
+FILE = "injections.jsonl"
+
+Embed = Callable[[Sequence[str]], Any]
+"""Vectors of length 1, one row for each text."""
+
+
+class Embeds(Protocol):
+    """What gives vectors."""
+
+    def embed(self, texts: Sequence[str]) -> Any: ...
+
+
+class Rule(NamedTuple):
+    """Words of an attack, and how sure they make one."""
+
+    name: str
+    weight: float
+    pattern: "re.Pattern[str]"
+
+
+def _rule(name: str, weight: float, pattern: str) -> Rule:
+    return Rule(name, weight, re.compile(pattern, re.IGNORECASE))
+
+
+_OLD = r"(?:previous|prior|preceding|above|earlier|existing|former|initial|original|all|any|every|your|these|those|the|my)"
+_ORDERS = r"(?:instructions?|prompts?|rules?|guidelines?|directions?|directives?|constraints?|polic(?:y|ies)|commands?|programming|guardrails?|restrictions?|safety)"
+RULES = (
+    _rule("override", 0.9,
+          rf"\b(?:ignore|disregard|forget|override|bypass|discard|drop|abandon|stop following)\b"
+          rf"(?:\W+\w+){{0,4}}?\W+{_OLD}\b(?:\W+\w+){{0,4}}?\W+{_ORDERS}\b"),
+    _rule("override everything", 0.8,
+          r"\b(?:ignore|disregard|forget)\b(?:\W+\w+){0,2}?\W+(?:everything|anything|all)\b(?:\W+\w+){0,3}?"
+          r"\W+(?:above|before|previous(?:ly)?|told|said|prior|learned)\b"),
+    _rule("override, in other languages", 0.9,
+          r"\b(?:ignor\w+|vergiss|vergesst|missachte)\b.{0,40}\b(?:anweisung|vorgaben|regeln|instruktion)"
+          r"|\b(?:ignor\w+|oublie[zr]?|néglige[zr]?)\b.{0,40}\b(?:instructions|consignes|règles|directives)"
+          r"|\b(?:ignora\w*|olvida\w*|descarta\w*|dimentica\w*)\b.{0,40}\b(?:instrucciones|reglas|istruzioni|regole|indicaciones)"
+          r"|\b(?:ignore|esqueça|desconsidere)\b.{0,40}\b(?:instruções|regras)"
+          r"|(?:忽略|无视|忘记).{0,20}(?:指令|提示|规则|说明)"),
+    _rule("reveal", 0.8,
+          r"\b(?:reveal|show|print|repeat|output|display|leak|tell|give|dump|recite|share|write out|spell out|what (?:is|are|was|were))\b"
+          r"(?:\W+\w+){0,5}?\W+(?:system (?:prompt|message|instructions?)|hidden (?:prompt|instructions?|rules)|"
+          r"(?:initial|original|secret|internal|confidential) (?:prompt|instructions?|rules|guidelines)|developer (?:message|prompt)|"
+          r"(?:your|the) (?:exact |full |entire )?(?:instructions|prompt|guidelines)(?! (?:for|of|to|on|manual))|"
+          r"(?:everything|words|text) (?:above|before))\b"),
+    _rule("no limits", 0.85,
+          r"\b(?:you are|you're|act|pretend|role-?play|behave|respond|answer|operate|simulate|become|speak)\b.{0,80}?"
+          r"\b(?:DAN\b|jail-?broken|unrestricted|unfiltered|uncensored|amoral|"
+          r"(?:no|without(?: any)?|free (?:of|from)(?: all)?) (?:restrictions?|rules|limits?|limitations|filters?|ethic\w*|moral\w*|guidelines|censorship|safety))"),
+    _rule("mode", 0.75,
+          r"\b(?:do anything now|(?:DAN|developer|god|sudo|admin|debug|jailbreak|unrestricted|maintenance|evil|opposite) mode\b)"),
+    _rule("delimiters", 0.75,
+          r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|?>?|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|admin)(?:[ _-](?:prompt|message|override))?>"
+          r"|^\W{0,5}(?:system|admin|developer|assistant)(?: (?:override|message|note|prompt|update))?\W{0,4}:|\bSYSTEM OVERRIDE\b|"
+          r"-{3,}\s?(?:begin|end|new)\b.{0,20}\b(?:system|prompt|instructions?)"),
+    _rule("new orders", 0.6,
+          r"\b(?:new|updated|real|actual|true|revised) (?:instructions?|task|directives?|orders?|objective|system prompt)\b\s?(?::|is|are|follow)"
+          r"|\byour (?:new|real|only|true) (?:task|goal|purpose|instruction|role|objective)\b"),
+    _rule("secrecy", 0.7,
+          r"\b(?:do not|don't|never|without) (?:tell|telling|mention|mentioning|inform|informing|notify|notifying|alert|alerting|reveal|disclose|let)\b.{0,30}\b(?:the )?(?:user|human|anyone|operator|customer)"),
+    _rule("exfiltration", 0.7,
+          r"\b(?:send|post|forward|exfiltrate|upload|e-?mail|transmit|leak|append|include|encode)\b.{0,80}?"
+          r"\b(?:conversation|chat history|api[ _-]?keys?|credentials?|passwords?|secrets?|tokens?|customer data|system prompt|context|user data|env(?:ironment)? variables?)\b"
+          r".{0,60}?(?:https?://|[\w.]+@[\w.]+|\bto\b|\bin the url|webhook|image)"),
+)  # fmt: skip
+
+# Zero-width signs and tags, which models read and people do not see.
+_UNSEEN = re.compile(r"[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]")
+_TAGS = re.compile(r"[\U000e0020-\U000e007e]+")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}")
+_HEX = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){12,2000}(?![0-9A-Fa-f])")
+_ESCAPES = re.compile(r"\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}")
+_SPELLED = re.compile(r"(?<!\S)(?:\w ){4,200}\w(?!\S)")
+WINDOW = 300  # characters that are judged at once: an attack in a long text must not drown in it
+MAX_WINDOWS = 256
+NEAREST = 3
+# An attack must be so much nearer to attacks, in cosine, for a score of one half; and how fast the
+# score rises around that. Chosen on the examples; docs/guardrails.md has what others make of it.
+MARGIN = 0.03
+STEEPNESS = 14.0
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A prompt that came with Headrace, and whether it is an attack."""
+
+    text: str
+    attack: bool
+
+
+def shipped() -> list[Example]:
+    """The examples that come with Headrace."""
+    lines = resources.files(__package__).joinpath(FILE).read_bytes()
+    return msgspec.json.Decoder(Example).decode_lines(lines)
+
+
+class Injection:
+    """The detector (``Detector``)."""
+
+    sentences = heavy = True
+
+    def __init__(self, settings: Settings, embeds: Embeds | None = None) -> None:
+        """Learn from examples, where ``embeds`` gives vectors; else judge by rules alone."""
+        self._threshold = settings.threshold
+        self._near: _Near | None = None
+        if embeds is not None and settings.vectors:
+            known = shipped()
+            attacks = [each.text for each in known if each.attack] + [*settings.attacks]
+            harmless = [each.text for each in known if not each.attack] + [*settings.harmless]
+            harmless += [each.text for each in tiers()[::2]]  # the others are a test's
+            self._near = _Near(embeds, attacks, harmless)
+
+    def find(self, text: str) -> list[Finding]:
+        """The text as a whole, where it is an attack."""
+        attack = self.score(text) >= self._threshold
+        return [Finding(INJECTION, 0, len(text))] if attack else []
+
+    def score(self, text: str) -> float:
+        """How sure it is an attack, from 0 to 1."""
+        seen = readable(text)
+        by_rules = rules(seen)
+        if self._near is None or by_rules >= self._threshold or not seen.strip():
+            return by_rules
+        return 1 - (1 - by_rules) * (1 - self._near.score(windows(seen)))
+
+
+class _Near:
+    """Examples by meaning."""
+
+    def __init__(self, embeds: Embeds, attacks: list[str], harmless: list[str]) -> None:
+        self._embed: Embed = embeds.embed
+        self._attacks = self._embed(attacks).T
+        self._harmless = self._embed(harmless).T
+
+    def score(self, texts: list[str]) -> float:
+        """The highest of these texts: how much nearer it is to attacks than to harmless prompts."""
+        vectors = self._embed(texts)
+        highest = 0.0
+        for attacks, harmless in zip(
+            vectors @ self._attacks, vectors @ self._harmless, strict=True
+        ):
+            gap = _top(attacks) - _top(harmless)
+            highest = max(highest, 1 / (1 + math.exp(-STEEPNESS * (gap - MARGIN))))
+        return highest
+
+
+def _top(likeness: Any) -> float:
+    """The mean of the nearest."""
+    return float(sum(sorted(likeness.tolist())[-NEAREST:])) / NEAREST
+
+
+def rules(text: str) -> float:
+    """How sure the rules are: several weak signs make a strong one."""
+    doubt = 1.0
+    for rule in RULES:
+        if rule.pattern.search(text):
+            doubt *= 1 - rule.weight
+    return 1 - doubt
+
+
+def readable(text: str) -> str:
+    """What a model would read: without signs that are not seen, hidden texts laid open."""
+    hidden = [
+        bytes(ord(each) - 0xE0000 for each in run).decode("ascii") for run in _TAGS.findall(text)
+    ]
+    seen = _TAGS.sub("", unicodedata.normalize("NFKC", _UNSEEN.sub("", text)))
+    hidden += [text for run in _BASE64.findall(seen) if (text := _decoded(base64.b64decode, run))]
+    hidden += [text for run in _HEX.findall(seen) if (text := _decoded(bytes.fromhex, run))]
+    if _ESCAPES.search(seen):
+        hidden.append(_ESCAPES.sub(_unescaped, seen))
+    hidden += [run.replace(" ", "") for run in _SPELLED.findall(seen)]
+    return "\n".join([seen, *hidden])
+
+
+def _decoded(decode: Callable[[str], bytes], run: str) -> str:
+    """What an encoded run says; empty where it says nothing that could be read."""
+    try:
+        text = decode(run).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return ""
+    return text if text.isprintable() else ""
+
+
+def _unescaped(found: "re.Match[str]") -> str:
+    return chr(int(found[0].lstrip("\\u%"), 16))
+
+
+def windows(text: str) -> list[str]:
+    """Parts of the text that overlap by a half; of a very long one as many as there may be."""
+    step = WINDOW // 2
+    found = [text[at : at + WINDOW] for at in range(0, max(1, len(text) - step), step)]
+    return [part for part in found if part.strip()][:MAX_WINDOWS] or [text[:WINDOW]]

@@ -1,0 +1,88 @@
+"""
+Where the texts are in a request or an answer that was decoded from JSON: what people and models
+wrote, not the names, ids and settings around it. The same for OpenAI's and Anthropic's APIs.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+# What stands under these keys was written by somebody, wherever they are.
+TEXTS = frozenset({
+    "content", "documents", "input", "instructions", "output", "output_text", "prompt", "query",
+    "reasoning", "reasoning_content", "refusal", "suffix", "summary_text", "system", "text",
+    "text_1", "text_2", "thinking",
+})  # fmt: skip
+# JSON within a text: the arguments of tool calls.
+QUOTED = frozenset({"arguments", "partial_json"})
+# Tokens of a text one by one, or their numbers, would tell what was taken out of it.
+SPELLED = frozenset({
+    "logprobs", "prompt_logprobs", "token_ids", "prompt_token_ids", "top_logprobs", "encrypted_content",
+})  # fmt: skip
+
+
+class Spot(NamedTuple):
+    """A text: ``holder[key]`` is it. ``quoted``: it is JSON; ``role`` is that of its message."""
+
+    holder: Any
+    key: str | int
+    quoted: bool
+    role: str
+
+    @property
+    def text(self) -> str:
+        """It."""
+        text: str = self.holder[self.key]
+        return text
+
+    def put(self, text: str) -> None:
+        """Another in its place."""
+        self.holder[self.key] = text
+
+
+class _Node(NamedTuple):
+    holder: Any
+    key: Any
+    role: str
+    said: bool  # under one of the keys
+    all_texts: bool  # a tool's input: whatever strings there are
+
+
+def spots(tree: dict[str, Any], keys: Iterable[str] | None = None) -> Iterator[Spot]:
+    """Every text below these top-level keys, or below all. Not recursive: depth is free."""
+    given = tree if keys is None else keys
+    todo = [_Node(tree, key, "", key in TEXTS | QUOTED, all_texts=False) for key in given]
+    while todo:
+        node = todo.pop()
+        value = node.holder[node.key]
+        if isinstance(value, str):
+            if node.said and not value.startswith("data:"):
+                yield Spot(node.holder, node.key, node.key in QUOTED, node.role)
+        elif isinstance(value, list):
+            todo += [node._replace(holder=value, key=index) for index in range(len(value))]
+        elif isinstance(value, dict):
+            todo += _inside(value, node)
+
+
+def _inside(value: dict[str, Any], node: _Node) -> Iterator[_Node]:
+    """The members of an object, each with what it stands under."""
+    role = value["role"] if isinstance(value.get("role"), str) else node.role
+    everything = node.all_texts or (node.key == "input" and "role" not in value)
+    spelled_out = value.get("type") == "text"  # a document of Anthropic's
+    for key in value:
+        said = everything or key in TEXTS or key in QUOTED or (spelled_out and key == "data")
+        yield _Node(value, key, role, said, everything)
+
+
+def silenced(tree: Any) -> bool:
+    """Take out what would tell a text token by token; whether there was any."""
+    found, todo = False, [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            for key in SPELLED & node.keys():
+                if node[key] is not None:
+                    node[key], found = None, True
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
+    return found
