@@ -3,7 +3,7 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
+.PHONY: terraform-check terraform-docs help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
@@ -102,3 +102,10 @@ deploy-check: ## The chart against the CRDs of other projects: $HEADRACE_CRDS, s
 
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md
 	$(UV) python -m benchmarks.conformance
+
+terraform-check: ## deploy/terraform: format, schema, tests, policies, planted mistakes (needs tofu or terraform)
+	$(UV) python -m deploy.kit.terraform
+	$(UV) pytest -n $(WORKERS) -m terraform tests/deploy/terraform
+
+terraform-docs: ## Write the README of each Terraform module anew
+	$(UV) python -m deploy.kit.modules

@@ -5,15 +5,11 @@
 locals {
   bucket = var.bucket_domain != null
 
-  managed = {
-    AWSManagedRulesAmazonIpReputationList = 10
-    AWSManagedRulesKnownBadInputsRuleSet  = 20
-  }
-
   # AWS's own policies, by their fixed ids.
   caching_disabled  = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
   caching_optimized = "658327ea-f89d-4fab-a63d-7e88639e58f6"
   all_viewer        = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+  all_but_host      = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
   security_headers  = "67f7725c-6f97-4210-82d7-5512b31e9d03"
 }
 
@@ -54,29 +50,47 @@ resource "aws_wafv2_web_acl" "this" {
 
   # The generic rule set is not here on purpose: it blocks bodies over 8 KiB and prompts that talk
   # about SQL or scripts, which is what people send to a language model.
-  dynamic "rule" {
-    for_each = local.managed
+  rule {
+    name     = "reputation"
+    priority = 2
 
-    content {
-      name     = rule.key
-      priority = rule.value
+    override_action {
+      none {}
+    }
 
-      override_action {
-        none {}
+    statement {
+      managed_rule_group_statement {
+        name        = "AWSManagedRulesAmazonIpReputationList"
+        vendor_name = "AWS"
       }
+    }
 
-      statement {
-        managed_rule_group_statement {
-          name        = rule.key
-          vendor_name = "AWS"
-        }
-      }
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "${var.name}-reputation"
+      sampled_requests_enabled   = true
+    }
+  }
 
-      visibility_config {
-        cloudwatch_metrics_enabled = true
-        metric_name                = "${var.name}-${rule.key}"
-        sampled_requests_enabled   = true
+  rule {
+    name     = "known-bad"
+    priority = 3
+
+    override_action {
+      none {}
+    }
+
+    statement {
+      managed_rule_group_statement {
+        name        = "AWSManagedRulesKnownBadInputsRuleSet"
+        vendor_name = "AWS"
       }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "${var.name}-known-bad"
+      sampled_requests_enabled   = true
     }
   }
 
@@ -154,6 +168,41 @@ resource "aws_cloudfront_distribution" "this" {
         origin_read_timeout      = 120
         origin_keepalive_timeout = 60
       }
+    }
+  }
+
+  # The API beside a page, under the page's own name: a browser then asks nobody else.
+  dynamic "origin" {
+    for_each = var.api_url == null ? [] : [regex("^https://([^/]+)(/.*)?$", var.api_url)]
+
+    content {
+      origin_id   = "api"
+      domain_name = origin.value[0]
+      origin_path = origin.value[1]
+
+      custom_origin_config {
+        http_port                = 80
+        https_port               = 443
+        origin_protocol_policy   = "https-only"
+        origin_ssl_protocols     = ["TLSv1.2"]
+        origin_read_timeout      = 120
+        origin_keepalive_timeout = 60
+      }
+    }
+  }
+
+  dynamic "ordered_cache_behavior" {
+    for_each = var.api_url == null ? [] : ["/v1/*"]
+
+    content {
+      path_pattern             = ordered_cache_behavior.value
+      target_origin_id         = "api"
+      viewer_protocol_policy   = "https-only"
+      allowed_methods          = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+      cached_methods           = ["GET", "HEAD"]
+      compress                 = false
+      cache_policy_id          = local.caching_disabled
+      origin_request_policy_id = local.all_but_host
     }
   }
 

@@ -41,6 +41,17 @@ variable "bucket_domain" {
   }
 }
 
+variable "api_url" {
+  description = "An API that answers below /v1 of the same name, beside a bucket's page; null has none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.api_url == null || can(regex("^https://[^/]+(/[^?#]*[^/])?$", var.api_url))
+    error_message = "This is an https URL without a slash at its end, or null."
+  }
+}
+
 variable "domain" {
   description = "The name that clients use; null leaves them CloudFront's own."
   type        = string

@@ -121,6 +121,7 @@ module "page_cdn" {
 
   name          = "${var.name}-page"
   bucket_domain = "${local.unique}-page.s3.${var.region}.amazonaws.com"
+  api_url       = var.api ? module.api[0].url : module.entrance.url
   log_days      = var.log_days
 }
 
@@ -131,7 +132,7 @@ resource "aws_s3_object" "page" {
   key           = "index.html"
   content_type  = "text/html; charset=utf-8"
   cache_control = "max-age=60"
-  content       = templatefile("${path.module}/page.html.tftpl", { url = var.api ? module.api[0].url : module.entrance.url, model = var.served_name })
+  content       = templatefile("${path.module}/page.html.tftpl", { model = var.served_name })
 }
 
 # --- seeing and paying -------------------------------------------------------------------------------

@@ -255,9 +255,14 @@ variable "requests_per_minute" {
 }
 
 variable "demo" {
-  description = "Whether there is a page to try it, on CloudFront."
+  description = "Whether there is a page to try it, on CloudFront; it needs a domain, so that the API can be reached from there."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.demo || var.domain != null
+    error_message = "The page needs an API on the internet: give a domain and its zone."
+  }
 }
 
 variable "monthly_usd" {
