@@ -132,6 +132,54 @@ def test_classes_are_strict_but_for_the_old(old_s: float) -> None:
     assert order[0] not in low
 
 
+def test_who_comes_anew_goes_next() -> None:
+    """A tenant that had nothing to send goes right after the one that went last, not after more."""
+    line = Line()
+    for _ in range(10):
+        wait(line, "busy", tokens=500.0)
+    for _ in range(5):
+        go(line)
+    new = wait(line, "new", tokens=900.0)
+
+    assert new is go(line)
+
+
+def test_what_is_shut_is_passed_over() -> None:
+    """Classes and tenants that have no room now are left out, old requests of them as well."""
+    line = Line()
+    low = wait(line, "a", rank=-50)
+    first, second = wait(line, "a", at=AGED_S), wait(line, "b", tokens=200.0, at=AGED_S)
+    for _ in range(AGED):
+        line.granted(first)
+
+    assert low is line.first(AGED_S)
+    assert first is line.first(AGED_S, (), {-50})
+    assert second is line.first(AGED_S, (), {-50, (0, "a")})
+    assert low is line.first(AGED_S, (), {0})
+    assert line.first(AGED_S, (), {-50, 0}) is None
+
+
+def test_how_much_waits() -> None:
+    """Requests, bytes and tokens are counted by class, and the longest queue of one is found."""
+    line = Line()
+    asks = [Ask(1.0, [], 1.0, tenant=t, charge=c, body=10) for t, c in (("a", 5.0), ("b", 9.5))]
+    for ask in [*asks, *(Ask(1.0, [], 1.0, tenant="a", charge=2.0, body=1) for _ in range(3))]:
+        ask.place = 0.0, next(turns)
+        line.add(ask)
+    found = line.of(0)
+    assert (5, 23, 20.5) == (found.requests, found.body, found.tokens)
+    longest = line.longest(0)
+    assert longest is not None
+    assert ("a", 11.0) == longest[:2]
+    line.remove(longest[2])
+    assert ("b", 9.5, asks[1]) == line.longest(0)
+    for ask in list(line):
+        line.remove(ask)
+
+    assert (0, 0, 0.0, None) == (*(getattr(line.of(0), n) for n in ("requests", "body", "tokens")),
+                                 line.longest(0))  # fmt: skip
+
+
 def test_one_that_does_not_wait() -> None:
     """A request without a place cannot be in the line."""
     with pytest.raises(LookupError):

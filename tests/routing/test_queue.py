@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from headrace.routing.cost import SHIPPED
 from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED
 from headrace.routing.lane import Ask, Lease
-from headrace.routing.queue import LOOK, PATIENCE_S
+from headrace.routing.queue import LOOK
+from headrace.routing.reservation import PATIENCE_S
 from headrace.routing.settings import MODES
 from headrace.types import Usage
 from tests.routing.fleet import Stage, idle, name

@@ -14,6 +14,8 @@ from msgspec import Struct
 from headrace.routing.blocks import hash_of
 from headrace.routing.cost import USUAL, Fit, Rates
 from headrace.routing.decision import Decision
+from headrace.routing.flow import Account, Flow
+from headrace.routing.stretch import Stretch
 
 # KV in use is counted in steps of so many tokens of a prompt: exact enough, and cheap.
 STRIDE = 512
@@ -24,6 +26,9 @@ STRETCH = 16
 # The oldest request is overdue after so many times its estimate plus a while: from then on its
 # lane is believed to be as far behind as it has shown itself to be.
 OVERDUE, GRACE_MS = 3.0, 100.0
+# Seconds between two tokens of an answer, until the first answers have ended; and how fast what is
+# believed of it follows what is seen.
+PACE_S, FOLLOW = 0.03, 0.05
 
 
 class Ask(Struct, eq=False):
@@ -34,8 +39,9 @@ class Ask(Struct, eq=False):
     ``loud`` says that its first token will be told (a stream). ``number`` breaks ties, a hash of
     the prompt; ``session`` is a key of the client, "" for none; ``policy`` is empty for the usual
     one. Of those that wait a higher ``rank`` goes first, and in a rank the ``tenant`` that has had
-    the least for its ``weight``. ``tried`` are replicas that may not be chosen. ``size`` (bytes of
-    prompt) and ``owner`` are whatever the caller wants to find again.
+    the least for its ``weight``. ``tried`` are replicas that may not be chosen. ``body`` is how
+    many bytes it holds while it waits. ``size`` (bytes of prompt) and ``owner`` are whatever the
+    caller wants to find again.
     """
 
     tokens: float
@@ -50,12 +56,15 @@ class Ask(Struct, eq=False):
     tenant: str = ""
     weight: float = 1.0
     size: int = 0
+    body: int = 0
     tried: set[str] | None = None
     owner: object = None
     # The pool's own:
     arrived_at: float = 0.0
     place: tuple[float, int] | None = None  # in the queue
     shortest_ms: float = 0.0  # its cheapest prefill anywhere, when it arrived
+    flow: Flow | None = None  # its tenant and class, where there are several
+    charge: float = 0.0  # tokens that it counts in the queue, those of its answer included
 
     @property
     def stride(self) -> int:
@@ -69,15 +78,6 @@ class Taken(Struct, frozen=True, gc=False):
     cached: float
     prefill_ms: float
     wait_ms: float
-
-
-class Account:
-    """What a tenant has had while it and others wait: tokens by its weight."""
-
-    __slots__ = ("had",)
-
-    def __init__(self) -> None:
-        self.had = 0.0
 
 
 class Lease(Struct, eq=False):
@@ -99,6 +99,7 @@ class Lease(Struct, eq=False):
     stamp: int = 0  # of its blocks in the index
     charged: float = 0.0  # tokens that its tenant was charged with, since others wait
     account: Account | None = None  # where: of a line that is over it is nobody's any more
+    held: float = 0.0  # tokens that its flow has in flight by it
     tag: str = ""  # by which the engine's events name it
     first_at: float = 0.0
     decision: Decision | None = None
@@ -156,10 +157,10 @@ class Lane:
 
     __slots__ = (
         "_anchor", "_count", "_stretch", "active", "ahead_at", "ahead_ms", "capacity", "closed",
-        "decode_tokens", "decodes", "drag", "fit", "gate", "generation", "inflight", "kv_tokens",
-        "kv_used", "learns", "ledger", "name", "others", "penalty", "pending", "pending_ms",
-        "pools", "quiet", "rates", "reports", "reserved", "seed", "shrink", "sized", "slot",
-        "tokens", "unprefilled",
+        "decode_tokens", "decodes", "drag", "firsts", "fit", "gate", "generation", "inflight",
+        "kv_tokens", "kv_used", "learns", "ledger", "name", "others", "pace_s", "penalty",
+        "pending", "pending_ms", "pools", "quiet", "rates", "reports", "reserved", "seed", "shrink",
+        "sized", "slot", "tokens", "unprefilled",
     )  # fmt: skip
 
     def __init__(
@@ -193,6 +194,8 @@ class Lane:
         self.unprefilled = 0.0
         self.decodes = 0
         self.decode_tokens = 0.0
+        self.firsts = 0.0  # the sum of when those that decode began to
+        self.pace_s = PACE_S
         self.kv_used = 0.0
         self.active: dict[int, int] = {}  # marks of prompts in KV, and how many requests share them
         self.pending: dict[Lease, None] = {}  # without a first token, the oldest first
@@ -204,7 +207,7 @@ class Lane:
         self.ahead_ms = self.ahead_at = 0.0  # until what others have there is prefilled, and since
         self._anchor = 0.0
         self._count = 0
-        self._stretch = _Stretch()
+        self._stretch = Stretch()
 
     # --- what the score reads ---------------------------------------------------------------
 
@@ -246,6 +249,15 @@ class Lane:
             if lease.lane is self and not lease.first_at:
                 self._prefilled(lease, at)
 
+    def grown(self, now: float) -> float:
+        """Tokens of the answers that run, by their age: those of other gateways have none."""
+        own = self.decodes - self.others.decodes
+        return max(0.0, own * now - self.firsts) / self.pace_s
+
+    def paced(self, seconds: float, tokens: int) -> None:
+        """An answer of so many tokens took so long from its first one."""
+        self.pace_s += FOLLOW * (max(seconds / tokens, 1e-4) - self.pace_s)
+
     @property
     def own(self) -> int:
         """Requests in flight there of this gateway alone."""
@@ -284,7 +296,7 @@ class Lane:
         if lease.lane is not self or lease.first_at or lease.counted:
             return
         if lease.ask.loud and self.learns:
-            self._stretch.add(lease)
+            self._stretch.add(lease.new, lease.predicted.cached)
         self._prefilled(lease, now)
         stretch = self._stretch
         if self.learns and (not self.pending or stretch.requests >= STRETCH):
@@ -308,6 +320,7 @@ class Lane:
             return True
         if lease.first_at:
             self.decodes -= 1
+            self.firsts = self.firsts - lease.first_at if self.decodes else 0.0
             self.decode_tokens -= tokens
         else:
             self._stretch.clean = False
@@ -326,6 +339,7 @@ class Lane:
         lease.first_at = now
         self._leave_pending(lease)
         self._anchor = now
+        self.firsts += now
         self.decodes += 1
         self.decode_tokens += lease.ask.tokens
 
@@ -367,27 +381,3 @@ class Lane:
                 del active[mark]
                 freed += each
         self.kv_used -= freed
-
-
-class _Stretch:
-    """Prefills without a pause between them: what was done, and since when."""
-
-    __slots__ = ("began_at", "clean", "requests", "tokens", "work")
-
-    def __init__(self) -> None:
-        self.begin(0.0)
-
-    def begin(self, now: float) -> None:
-        self.began_at = now
-        self.clean = True  # everything in it told its first token
-        self.requests = 0
-        self.tokens = 0.0
-        self.work = 0.0
-
-    def spoil(self) -> None:
-        self.clean = False
-
-    def add(self, lease: Lease) -> None:
-        self.requests += 1
-        self.tokens += lease.new
-        self.work += lease.new * (lease.predicted.cached + lease.new / 2)

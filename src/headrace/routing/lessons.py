@@ -59,6 +59,8 @@ class Lessons:
             outlook = self.outlook
             outlook.output += FOLLOW * (usage.completion - outlook.output)
             outlook.residence_ms += FOLLOW * (decoding_ms - outlook.residence_ms)
+            if decoding_ms:
+                lane.paced(decoding_ms / 1000, usage.completion)
         if usage.cached:
             lane.reports = True
         if lane.reports and lease.ask.blocks and not lane.closed:

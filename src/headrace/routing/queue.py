@@ -7,14 +7,17 @@ is best for it is full and every other would cost it more than that wait.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from math import inf
 
+from headrace.routing.crowd import Crowd
 from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED, Decision, shortest_ms
+from headrace.routing.drain import Drain
 from headrace.routing.index import NOWHERE, Depths, Index
 from headrace.routing.lane import Ask, Lane, Lease, Taken
 from headrace.routing.lessons import Lessons
-from headrace.routing.line import OUTPUT, Line
+from headrace.routing.line import OUTPUT, Line, Shut
 from headrace.routing.policies import BLIND, LOWEST_COST, POLICIES, View
+from headrace.routing.reservation import PATIENCE, PATIENCE_S, Reservations
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
 from headrace.routing.settings import MODES, USUAL, Settings
@@ -23,11 +26,6 @@ from headrace.types import Usage
 
 # How many requests are tried when there is room, from the front of the queue.
 LOOK = 8
-# A request that has waited this long (and so many times its own prefill) may reserve a replica.
-PATIENCE_S, PATIENCE = 5.0, 4.0
-# Replicas that may be reserved at one time, though never more than a quarter of them: with a KV
-# gate a reserved replica stands still until the request fits, and two of four doubled all waits.
-RESERVATIONS = 2
 # With a KV gate: the share of the cache that is filled at most.
 FULL = 0.95
 # When nothing else is due, waiting requests are looked at again after this time.
@@ -51,11 +49,12 @@ class Pool:
         self._blind = settings.policy in BLIND  # nobody has asked for more than counts yet
         self.lanes: tuple[Lane, ...] = ()
         self.line = Line()
+        self.crowd = Crowd()
+        self.drain = Drain(self.line)
         self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
         # The seam of admission: what comes first has the smaller number (ms).
         self.order: Order = self._order
-        self._oldest: dict[Ask, None] = {}
-        self._reserved: dict[Ask, Lane] = {}
+        self.reserved = Reservations(self._candidates, self.weigh)
         self._names: tuple[str, ...] = ()
         self._seeds: tuple[int, ...] = ()
         self.turn = 0
@@ -72,9 +71,8 @@ class Pool:
             lane.pools.append(self)
         self._names = tuple(lane.name for lane in lanes)
         self._seeds = tuple(lane.seed for lane in lanes)
-        for ask, lane in tuple(self._reserved.items()):
-            if lane not in self.lanes:
-                self._unreserve(ask)
+        self.crowd.seat(self.lanes)
+        self.reserved.seat(self.lanes)
         return self.pump(now)
 
     # --- requests ---------------------------------------------------------------------------
@@ -88,12 +86,15 @@ class Pool:
         self.turn += 1
         if not ask.number:
             ask.number = -self.turn
+        crowd = self.crowd
+        if crowd.flows or ask.tenant != crowd.tenant or ask.rank != crowd.rank:
+            crowd.meet(ask, self.line, now)
         lanes = self._candidates(ask)
         name = ask.policy or self.settings.policy
         if name not in BLIND:
             self._blind = False
         only = lanes[0] if len(lanes) == 1 else None
-        if only is not None and not self.line and (only.unprefilled < only.gate or self._blind):
+        if only is not None and not self.line and (self._blind or self.takes(only, ask, now)):
             decision = Decision(name, ONLY, self._names_of(lanes), 0, ask.tokens)
             return [self._take(ask, only, NOWHERE, decision, now)]
         if name != LOWEST_COST:
@@ -130,21 +131,12 @@ class Pool:
             if lane.quiet:
                 lane.hush(now)
         if self.mode.kv_gate:  # the other orders let nobody wait for ever by themselves
-            self._reserve(now)
-        for ask in tuple(self._reserved):
+            self.reserved.reserve(len(self.lanes), now)
+        for ask in tuple(self.reserved.lanes):
             lease = self._try(ask, now, wait=False)
             if lease is not None:
                 self._grant(lease, granted)
-        passed: set[Ask] = set()
-        while len(passed) < LOOK and self._has_room():
-            turn = self.line.first(now, passed)
-            if turn is None:
-                break
-            lease = None if turn in self._reserved else self._try(turn, now, wait=True)
-            if lease is None:
-                passed.add(turn)
-            else:
-                self._grant(lease, granted)
+        self._let(now, granted)
         return granted
 
     def first_token(self, lease: Lease, now: float) -> list[Lease]:
@@ -167,6 +159,8 @@ class Pool:
         if lane.quiet:
             lane.hush(now)
         lane.end(lease)
+        if lease.held and lease.ask.flow is not None:
+            lease.ask.flow.give(lease.held)
         if lease.counted:
             return []
         self.lessons.ended(lane, lease, usage, now)
@@ -216,9 +210,9 @@ class Pool:
         """
         lanes = self._candidates(ask)
         depths, terms = self.weigh(ask, lanes, now)
-        if self.mode.kv_gate:
-            open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask)]
-        else:  # the same, where nothing is reserved and no KV is counted
+        if self.mode.kv_gate or ask.flow is not None or ask.rank < 0:
+            open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask, now)]
+        else:  # the same, where nothing is reserved, no KV is counted, and nobody else is about
             open_ = [index for index, lane in enumerate(lanes) if lane.unprefilled < lane.gate]
         full = len(open_) < len(lanes)
         if full and (not open_ or (wait and self._waits(ask, lanes, terms, open_))):
@@ -229,7 +223,7 @@ class Pool:
         chosen = pick(terms, seeds, ask.number, open_)
         decision = Decision(
             self.settings.policy,
-            RESERVED if ask in self._reserved else LOWEST,
+            RESERVED if ask in self.reserved.lanes else LOWEST,
             self._names_of(lanes),
             chosen,
             ask.tokens,
@@ -246,6 +240,10 @@ class Pool:
     ) -> bool:
         """Whether a full lane is the sooner one; for a faster kind of GPU others wait already."""
         costs = [each[COST] - each[SLOWDOWN] for each in terms]
+        if self.crowd.surplus(ask):  # what is kept for others is nothing to wait for
+            for index, lane in enumerate(lanes):
+                if lane in self.crowd.open and index not in open_:
+                    costs[index] = inf
         soonest, among_open = min(costs), min([costs[index] for index in open_])  # noqa: C419
         if soonest + TIE_MS >= among_open:
             return False
@@ -258,19 +256,30 @@ class Pool:
                 soonest += waiting.shortest_ms / better
         return soonest + TIE_MS < among_open
 
-    def takes(self, lane: Lane, ask: Ask) -> bool:
+    def takes(self, lane: Lane, ask: Ask, now: float) -> bool:
         """Whether the lane has room, and not for somebody else."""
         if lane.unprefilled >= lane.gate:
             return False
+        if self.crowd.surplus(ask) and not self.crowd.leaves(lane, ask.tokens, now):
+            return False
         if lane.reserved is not None and lane.reserved is not ask:
             return False
-        if self._reserved.get(ask, lane) is not lane:
+        if self.reserved.lanes.get(ask, lane) is not lane:
             return False  # it has its place: elsewhere it would only be far from its prefix
         if not self.mode.kv_gate or not lane.kv_tokens or not lane.inflight:
             return True
         used = lane.kv_used + lane.decodes * self.lessons.outlook.output / 2
         room = lane.kv_tokens * FULL
         return used + ask.tokens <= room or used + lane.kv_need(ask) <= room
+
+    def _spare(self, ask: Ask, now: float) -> bool:
+        """
+        Whether there is room anywhere beside what is kept for others. Who has waited for long needs
+        room for itself, or smaller ones would take it bit by bit; others look for any.
+        """
+        patient = now - ask.arrived_at < max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
+        tokens = 0.0 if patient else ask.tokens
+        return any(self.crowd.leaves(lane, tokens, now) for lane in self._candidates(ask))
 
     def _has_room(self) -> bool:
         return any(lane.unprefilled < lane.gate for lane in self.lanes)
@@ -296,6 +305,9 @@ class Pool:
             cached = min(depth * ask.grain, max(ask.tokens - 1.0, 0.0))
             predicted = Taken(cached, lane.rates.prefill_ms(ask.tokens, cached), lane.wait_ms(now))
         lease = lane.take(ask, predicted, now)
+        if ask.flow is not None:
+            lease.held = ask.tokens + OUTPUT * self._output(ask)
+            ask.flow.take(lease.held)
         lease.decision = decision
         lease.pool = self
         lease.depth = depth
@@ -314,53 +326,50 @@ class Pool:
             return ask.arrived_at * 1000
         return ask.shortest_ms + age_ms * ask.arrived_at
 
+    def _let(self, now: float, granted: list[Lease]) -> None:
+        """Let go whose turn it is, as long as there is room."""
+        passed: set[Ask] = set()
+        shut: set[Shut] = set()
+        while len(passed) < LOOK and len(shut) < LOOK and self._has_room():
+            turn = self.line.first(now, passed, shut)
+            if turn is None:
+                break
+            if self.crowd.surplus(turn) and not self._spare(turn, now):
+                shut.add(self.crowd.key(turn))
+                continue
+            lease = None if turn in self.reserved.lanes else self._try(turn, now, wait=True)
+            if lease is None:
+                passed.add(turn)
+            else:
+                self._grant(lease, granted)
+
     def _enqueue(self, ask: Ask) -> None:
         self.turn += 1
+        ask.charge = ask.tokens + OUTPUT * self._output(ask)
+        self.drain.come(ask, ask.arrived_at)
         ask.place = self.order(ask), self.turn
         self.line.add(ask)
-        self._oldest[ask] = None
+        self.reserved.oldest[ask] = None
 
     def _dequeue(self, ask: Ask) -> None:
         if ask.place is not None:
             self.line.remove(ask)
             ask.place = None
-        del self._oldest[ask]
-        self._unreserve(ask)
+        self.reserved.drop(ask)
 
     def _grant(self, lease: Lease, granted: list[Lease]) -> None:
         ask = lease.ask
         self.line.granted(ask)
-        output = self.lessons.outlook.output
-        output = min(ask.max_tokens, output) if ask.max_tokens else output
-        lease.charged = ask.tokens + OUTPUT * output
+        self.drain.left(ask, lease.taken_at)
+        lease.charged = ask.charge
         lease.account = self.line.charge(ask, lease.charged)
         self._dequeue(ask)
         granted.append(lease)
 
-    # --- reservations -----------------------------------------------------------------------
-
-    def _reserve(self, now: float) -> None:
-        """Let those that have waited too long have a replica that nothing else may enter."""
-        most = min(RESERVATIONS, len(self.lanes) // 4)
-        for ask in islice(self._oldest, most):
-            if len(self._reserved) >= most:
-                return
-            patience_s = max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
-            if ask in self._reserved or now - ask.arrived_at < patience_s:
-                continue
-            lanes = [lane for lane in self._candidates(ask) if lane.reserved is None]
-            if not lanes:
-                return
-            _, terms = self.weigh(ask, lanes, now)
-            seeds = tuple(lane.seed for lane in lanes)
-            lane = lanes[pick(terms, seeds, ask.number, range(len(lanes)))]
-            lane.reserved = ask
-            self._reserved[ask] = lane
-
-    def _unreserve(self, ask: Ask) -> None:
-        lane = self._reserved.pop(ask, None)
-        if lane is not None:
-            lane.reserved = None
+    def _output(self, ask: Ask) -> float:
+        """Tokens that its answer is expected to have."""
+        output = self.lessons.outlook.output
+        return min(ask.max_tokens, output) if ask.max_tokens else output
 
     # --- names ------------------------------------------------------------------------------
 

@@ -76,6 +76,9 @@ class Ours(Policy):
             self._grain,
             loud=request.streamed,
             number=hash((request.number, 0x9E3779B9)),
+            rank=request.rank,
+            tenant=request.tenant,
+            weight=request.weight,
         )
         ask.owner = job
         self._granted += self._pool.offer(ask, now_s)

@@ -30,7 +30,8 @@ class Request:
 
     ``blocks`` names the whole blocks of the prompt, from its beginning: equal names mean equal
     prompts up to there. ``session`` is what a client's session header would say. The first token
-    of one that is not ``streamed`` is seen by nobody but its client, at the end.
+    of one that is not ``streamed`` is seen by nobody but its client, at the end. ``tenant``,
+    ``rank`` and ``weight`` are as in routing.
     """
 
     number: int
@@ -40,6 +41,9 @@ class Request:
     blocks: tuple[int, ...]
     session: int
     streamed: bool = True
+    tenant: str = ""
+    rank: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

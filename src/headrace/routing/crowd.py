@@ -1,0 +1,121 @@
+"""
+Who shares a pool, and who of them has to leave room for the others. Pure: ``now`` (s) is told.
+
+What was sent to an engine cannot be taken back: a flood that fills all replicas delays whoever
+comes next, however fair the line is. So classes below the usual one, and tenants that have more
+than their share in flight while others are about, are held to a part of each replica. Whoever is
+alone in a pool has all of it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from headrace.routing.flow import Flow, Group
+from headrace.routing.lane import Ask, Lane
+from headrace.routing.line import Shut
+
+# Who was seen within this time (s) may come again any moment; that costs others 1 to 3 % of a full
+# fleet's tokens, and they are only held to it while it is full.
+MEMORY_S = 600.0
+# The share of a replica's KV cache and of its gate that those may fill who have to leave room, and
+# the same of replicas that are kept more open than others: answers there are few, so that steps
+# are short. Found in simulation (docs/queue.md).
+KV, GATE = 0.9, 3 / 8
+OPEN_KV, OPEN_GATE = 0.6, 1 / 8
+# One replica of so many is kept more open, and the first of three.
+OPEN_EACH, OPEN_LEAST = 8, 3
+# A prompt that is larger than this share of what may be filled needs no more than that to be free.
+LARGE = 0.5
+
+
+class Crowd:
+    """
+    The tenants and classes of one pool. ``tenant`` and ``rank`` are the only ones while ``flows``
+    is empty: then there is nobody to leave room for.
+    """
+
+    def __init__(self) -> None:
+        self.tenant: str | None = None
+        self.rank = 0
+        self.flows: dict[tuple[int, str], Flow] = {}
+        self.open: frozenset[Lane] = frozenset()
+        self._groups: dict[int, Group] = {}
+        self._top = 0
+        self._weight = 1.0  # of the only one
+        self._tidy_at = 0.0
+
+    def seat(self, lanes: Sequence[Lane]) -> None:
+        """These lanes serve the pool from now on."""
+        count = max(1, len(lanes) // OPEN_EACH) if len(lanes) >= OPEN_LEAST else 0
+        self.open = frozenset(lanes[:count])
+
+    def meet(self, ask: Ask, waiting: Iterable[Ask], now: float) -> None:
+        """
+        A request has come; called when it, or one before it, is another's than the first. Those
+        that are ``waiting`` were alone until now.
+        """
+        if self.flows and now >= self._tidy_at:
+            self._tidy_at = now + MEMORY_S / 10
+            self._tidy(now)
+        if self.tenant is None:
+            self.tenant, self.rank, self._weight = ask.tenant, ask.rank, ask.weight
+            return
+        if not self.flows:
+            if (ask.rank, ask.tenant) == (self.rank, self.tenant):
+                return
+            for each in waiting:
+                each.flow = self._flow(each.rank, each.tenant, each.weight)
+            self._flow(self.rank, self.tenant, self._weight).seen_at = now
+        ask.flow = flow = self._flow(ask.rank, ask.tenant, ask.weight)
+        flow.seen_at = now
+
+    def surplus(self, ask: Ask) -> bool:
+        """Whether the request has to leave room for others."""
+        if ask.rank < 0 or ask.rank < self._top:
+            return True
+        flow = ask.flow
+        if flow is None:
+            return False
+        return flow.tokens * flow.group.weight > flow.weight * flow.group.tokens
+
+    def key(self, ask: Ask) -> Shut:
+        """Who else has as little room: its class, or in the highest one its tenant."""
+        return (ask.rank, ask.tenant) if ask.rank >= self._top else ask.rank
+
+    def leaves(self, lane: Lane, tokens: float, now: float) -> bool:
+        """Whether a request of so many tokens leaves enough room there for others."""
+        if not lane.inflight:
+            return True
+        kv, gate = (OPEN_KV, OPEN_GATE) if lane in self.open else (KV, GATE)
+        if lane.unprefilled >= lane.gate * gate:
+            return False
+        room = lane.kv_tokens * kv
+        return not room or lane.kv_used + lane.grown(now) + min(tokens, room * LARGE) <= room
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _flow(self, rank: int, tenant: str, weight: float) -> Flow:
+        flow = self.flows.get((rank, tenant))
+        if flow is None:
+            group = self._groups.get(rank)
+            if group is None:
+                group = self._groups[rank] = Group()
+                self._top = max(self._groups)
+            flow = self.flows[rank, tenant] = Flow(group)
+        flow.group.weight += weight - flow.weight
+        flow.weight = weight
+        return flow
+
+    def _tidy(self, now: float) -> None:
+        """Forget who was not seen for long and has nothing in flight."""
+        for key, flow in tuple(self.flows.items()):
+            if flow.seen_at + MEMORY_S < now and not flow.requests:
+                flow.group.weight -= flow.weight
+                del self.flows[key]
+        ranks = {rank for rank, _ in self.flows}
+        self._groups = {rank: group for rank, group in self._groups.items() if rank in ranks}
+        self._top = max(ranks, default=0)
+        if len(self.flows) < 2:
+            self.rank, self.tenant = next(iter(self.flows), (0, None))
+            self.flows.clear()
+            self._groups.clear()
+            self._top = self.rank

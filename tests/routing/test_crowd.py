@@ -1,0 +1,156 @@
+"""crowd.py: who leaves room for others, how much, and for how long others are remembered."""
+
+import pytest
+
+from headrace.routing.crowd import GATE, KV, MEMORY_S, OPEN_GATE, Crowd
+from headrace.routing.lane import Ask, Lane
+from headrace.types import Usage
+from tests.routing.fleet import Stage
+
+
+def asked(tenant: str, rank: int = 0, tokens: float = 1000.0, weight: float = 1.0) -> Ask:
+    return Ask(tokens, [], 1.0, tenant=tenant, rank=rank, weight=weight)
+
+
+def met(crowd: Crowd, ask: Ask, now: float = 0.0, *, runs: float = 0.0) -> Ask:
+    """A request that has come, and has so many tokens in flight."""
+    crowd.meet(ask, (), now)
+    if runs and ask.flow is not None:
+        ask.flow.take(runs)
+    return ask
+
+
+def test_one_tenant_has_all_of_it() -> None:
+    """Nobody has to leave room for others that were never seen, however much is in flight."""
+    crowd = Crowd()
+    asks = [met(crowd, asked("a"), runs=1e6) for _ in range(9)]
+
+    assert not any(crowd.surplus(ask) for ask in asks)
+    assert {} == crowd.flows
+
+
+def test_who_has_more_than_its_share_leaves_room() -> None:
+    """Of two tenants the one with more in flight by its weight leaves room, the other does not."""
+    crowd = Crowd()
+    met(crowd, asked("a"))
+    big, small = met(crowd, asked("b"), runs=900.0), met(crowd, asked("a"), runs=100.0)
+    heavy = met(crowd, asked("c", weight=9.0), runs=900.0)
+
+    assert [True, False, False] == [crowd.surplus(ask) for ask in (big, small, heavy)]
+    assert big.flow is not None
+    big.flow.give(900.0)
+    assert not crowd.surplus(big)
+
+
+def test_lower_classes_always_leave_room() -> None:
+    """A class below the usual one leaves room even alone; any other while a higher one is about."""
+    crowd = Crowd()
+    alone = met(crowd, asked("a", rank=-50))
+    assert crowd.surplus(alone)
+    usual = met(crowd, asked("a"))
+    assert not crowd.surplus(usual)
+    met(crowd, asked("a", rank=10))
+
+    assert crowd.surplus(usual)
+
+
+def test_others_are_forgotten() -> None:
+    """Who was not seen for ten minutes and has nothing in flight is nobody to leave room for."""
+    crowd = Crowd()
+    met(crowd, asked("a"))
+    met(crowd, asked("b", rank=10), runs=10.0)
+    runs = met(crowd, asked("b", rank=10))
+    later = 2 * MEMORY_S
+    ask = met(crowd, asked("a"), later)
+    assert crowd.surplus(ask)
+    assert runs.flow is not None
+    runs.flow.give(10.0)
+    ask = met(crowd, asked("a"), 2 * later)
+
+    assert not crowd.surplus(ask)
+    assert {} == crowd.flows
+
+
+@pytest.mark.parametrize(("lanes", "kept"), [(1, 0), (2, 0), (3, 1), (8, 1), (16, 2), (64, 8)])
+def test_replicas_that_are_kept_open(lanes: int, kept: int) -> None:
+    """One of eight is, and one of three to seven; of fewer none."""
+    stage = Stage(lanes)
+
+    assert set(stage.lanes[:kept]) == stage.pool.crowd.open
+
+
+def lane(**numbers: float) -> Lane:
+    found = Lane("r", 0, gate=1000.0, kv_tokens=10_000.0)
+    found.inflight = 1
+    for name, value in numbers.items():
+        setattr(found, name, value)
+    return found
+
+
+def test_how_much_room_is_left() -> None:
+    """The gate and the cache of a replica are filled to their parts, answers by their age."""
+    crowd, grown = Crowd(), lane(kv_used=7000.0, decodes=10, firsts=10 * 50.0, pace_s=0.1)
+
+    assert crowd.leaves(lane(unprefilled=1000 * GATE - 1), 100.0, 60.0)
+    assert not crowd.leaves(lane(unprefilled=1000 * GATE), 100.0, 60.0)
+    assert crowd.leaves(lane(kv_used=10_000 * KV - 100), 100.0, 60.0)
+    assert not crowd.leaves(lane(kv_used=10_000 * KV - 99), 100.0, 60.0)
+    assert 1000.0 == grown.grown(60.0)
+    assert crowd.leaves(grown, 1000.0, 60.0)
+    assert not crowd.leaves(grown, 1001.0, 60.0)
+    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, 60.0)
+
+
+def test_one_that_never_fits() -> None:
+    """A prompt larger than the part it may fill goes once half of that is free."""
+    crowd = Crowd()
+
+    assert crowd.leaves(lane(kv_used=4500.0), 1e6, 0.0)
+    assert not crowd.leaves(lane(kv_used=4501.0), 1e6, 0.0)
+
+
+def test_open_replicas_have_more_room() -> None:
+    """What may be put on a replica that is kept open is less."""
+    crowd, kept = Crowd(), lane(unprefilled=1000 * OPEN_GATE)
+    crowd.seat([kept, lane(), lane()])
+
+    assert not crowd.leaves(kept, 1.0, 0.0)
+    assert crowd.leaves(lane(unprefilled=1000 * OPEN_GATE), 1.0, 0.0)
+
+
+def test_a_flood_leaves_room_for_another_tenant() -> None:
+    """Who comes to a fleet that somebody floods goes at once; the flood waits for room."""
+    stage = Stage(4, gate=8000.0)
+    for _ in range(200):
+        ask = stage.ask()
+        ask.tenant = "many"
+        stage.pool.offer(ask, stage.now)
+    first = stage.ask()
+    first.tenant = "one"
+    stage.pool.offer(first, stage.now)
+    flows = stage.pool.crowd.flows
+    assert {(0, "many"), (0, "one")} == set(flows)
+    for lane in stage.lanes:  # what was sent before anybody else was seen ends
+        for lease in tuple(lane.pending):
+            stage.pool.end(lease, stage.now, Usage(1000, 100))
+    assert stage.pool.waiting
+    again = stage.ask()
+    again.tenant = "one"
+    granted = stage.pool.offer(again, stage.now)
+
+    assert [again] == [lease.ask for lease in granted]
+    assert all(lane.unprefilled < lane.gate * GATE + 1000 for lane in stage.lanes)
+
+
+def test_a_single_replica_leaves_room_too() -> None:
+    """The flood of one tenant waits before a single replica that could take more; another goes."""
+    stage = Stage(1, gate=8000.0)
+    asks = [stage.ask() for _ in range(9)]
+    for ask, tenant in zip(asks, ["other", *["many"] * 8], strict=True):
+        ask.tenant = tenant
+    granted = [len(stage.pool.offer(ask, stage.now)) for ask in asks]
+    assert [1, 1, 1, 0] == granted[:4]
+    last = stage.ask()
+    last.tenant = "other"
+
+    assert [last] == [lease.ask for lease in stage.pool.offer(last, stage.now)]
