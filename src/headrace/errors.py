@@ -16,6 +16,10 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
         ├── BodyTimeout        408  the client did not finish sending its request
         ├── BodyTooLarge       413  the request is over a size limit
         ├── HeadersTooLarge    431  the request's head is over a size limit
+        ├── RateLimited        429  a limit of the caller has no room now (carries Retry-After)
+        │   └── QuotaExceeded  429  ... and none soon: of a day, a month, or ever
+        ├── TooLong            400  an answer longer than one request may ask for
+        ├── LimitsLost         503  nobody knows what was used of the limits
         ├── Overloaded         503  no room at the moment (carries Retry-After)
         ├── NoReplica          503  the model is declared, but no replica can answer now
         ├── Internal           500  a fault of our own
@@ -53,7 +57,8 @@ class ApiError(HeadraceError):
 
     ``outcome`` is the word that the request log and the counters use for it;
     ``retry_after_s`` becomes the Retry-After header when it is set, ``allow`` the Allow header,
-    ``authenticate`` the WWW-Authenticate header.
+    ``authenticate`` the WWW-Authenticate header. ``hopeless`` says that the same request will not
+    do better soon, for SDKs that try again by themselves.
     """
 
     status: int = 500
@@ -63,6 +68,7 @@ class ApiError(HeadraceError):
     outcome: str = "rejected_internal"
     allow: str = ""
     authenticate: str = ""
+    hopeless: bool = False
 
     def __init__(
         self,
@@ -178,6 +184,46 @@ class HeadersTooLarge(ApiError):
     anthropic_type = "invalid_request_error"
     code = "headers_too_large"
     outcome = "rejected_too_large"
+
+
+class RateLimited(ApiError):
+    """A limit of the caller has no room now; some comes back by itself."""
+
+    status = 429
+    type = "rate_limit_error"
+    anthropic_type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    outcome = "rejected_rate"
+
+
+class QuotaExceeded(RateLimited):
+    """A budget is used up, or the request is larger than a limit: trying again does not help."""
+
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    outcome = "rejected_quota"
+    hopeless = True
+
+
+class TooLong(ApiError):
+    """The request asks for a longer answer than it may."""
+
+    status = 400
+    type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+    code = "max_tokens_exceeded"
+    outcome = "rejected_max_tokens"
+    hopeless = True
+
+
+class LimitsLost(ApiError):
+    """The state that knows what was used of the limits does not answer, and nothing passes."""
+
+    status = 503
+    type = "service_unavailable"
+    anthropic_type = "overloaded_error"
+    code = "limits_unavailable"
+    outcome = "rejected_limits_lost"
 
 
 class Overloaded(ApiError):

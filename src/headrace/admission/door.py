@@ -75,6 +75,7 @@ class Door:
         self.salts = Salts("off", b"")
         self.register = Register(tenants, {}, self.salts)
         self.read_at: float | None = None  # monotonic, when the book was last looked at
+        self.adopted: Callable[[], None] = lambda: None  # called when there is another book
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -250,6 +251,7 @@ class Door:
         self._known = self._known or bool(book.keys)
         plain = self.register.anonymous == NOBODY and not self._config.jwt and not self._passes
         self.watched = not (self._lenient and plain)
+        self.adopted()
 
     def _tell(self, book: Book, homeless: Sequence[str]) -> None:
         if self.read_at is not None:

@@ -19,6 +19,7 @@ from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
+from headrace.config.limits import Limits
 from headrace.config.metering import Metering
 from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
@@ -187,6 +188,7 @@ class Config(Section):
     edge: Edge = Edge()
     tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
     identity: Identity = Identity()
+    limits: Limits = Limits()
     media: Media = Media()
     metering: Metering = Metering()
     classes: Classes = Classes()

@@ -41,11 +41,13 @@ def error_headers(error: ApiError) -> bytes:
     The headers of an error answer; an overloaded or empty fleet always says when to come back.
     """
     retry = error.retry_after_s
-    if retry is None and error.status in {429, 503}:
+    if retry is None and error.status in {429, 503} and not error.hopeless:
         retry = 1
     allow = b"allow: " + error.allow.encode() + b"\r\n" if error.allow else b""
     if error.authenticate:
         allow += b"www-authenticate: %b\r\n" % error.authenticate.encode("ascii")
+    if error.hopeless:
+        allow += b"x-should-retry: false\r\n"  # OpenAI's and Anthropic's SDKs obey it
     return JSON + allow + (b"" if retry is None else b"retry-after: %d\r\n" % retry)
 
 

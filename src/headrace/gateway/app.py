@@ -37,6 +37,7 @@ from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
 from headrace.gateway.placement import Placement
 from headrace.gateway.progress import progress
+from headrace.gateway.quota import Quota
 from headrace.gateway.reload import Reload
 from headrace.gateway.request import Budget, Request
 from headrace.gateway.shadow import Shadows
@@ -49,6 +50,7 @@ from headrace.telemetry.events import EventMetrics
 from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.ledger import LedgerMetrics
+from headrace.telemetry.limits import LimitMetrics
 from headrace.telemetry.live import LiveMetrics
 from headrace.telemetry.loop import LoopMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
@@ -128,14 +130,17 @@ class Gateway:
             self.fleet.add(backend)
         self.meter = tally.metering(config.metering, self.fleet, self.log)
         self.diary = Diary(config, self.metrics, self.log)
+        self.quota = Quota(config, [*self.fleet.groups], self.state, self.log)
+        self.door.adopted = self._attend
         self._attend()
         self._show()
         self._discovery = watches(config, [*self.fleet.groups], self.fleet, self.log)
 
     def _attend(self) -> None:
         """Who stands in a request's way before it is placed, in this order; who hears its end."""
-        self.pipeline.gates = (*self.diary.gates, *tally.gates(self.meter),)
-        self.hears = (*self.diary.hears, *tally.hears(self.meter),)
+        self.quota.adopt(self.door)
+        self.pipeline.gates = (*self.diary.gates, *self.quota.gates(), *tally.gates(self.meter))
+        self.hears = (*self.diary.hears, *self.quota.hears(), *tally.hears(self.meter))
 
     def _show(self) -> None:
         """What can be seen of it now, in its metrics."""
@@ -150,6 +155,7 @@ class Gateway:
         LiveMetrics(registry, self.sight.look)
         EventMetrics(registry, self.feeds.seen)
         LedgerMetrics(registry, lambda: tally.seen(self.meter))
+        LimitMetrics(registry, self.quota.seen)
         SteeringMetrics(registry, lambda: self.steer.seen(self.rules.counts))
         IdentityMetrics(registry, lambda: known(self.door))
         self.metrics.version(__version__)
@@ -205,6 +211,7 @@ class Gateway:
         self.port = self._server.sockets[0].getsockname()[1]
         if self.state is not None:
             await self.state.start()
+        await self.quota.start()
         self._watchdog.start()
         self.diary.start()
         self.keeper.start()
@@ -263,6 +270,7 @@ class Gateway:
         await self._discovery.stop()
         await self.rules.stop()
         await self.door.stop()
+        await self.quota.stop()
         await self.steer.shadows.stop()
         if self.classes is not None:
             await self.classes.close()

@@ -11,6 +11,7 @@ from array import array
 from datetime import UTC, datetime
 from typing import Protocol
 
+from headrace.admission.limits import Permit
 from headrace.errors import ApiError, TimedOut
 from headrace.fleet.registry import Lease, Replica
 from headrace.gateway import answers, clocks
@@ -55,7 +56,8 @@ class Exchange:
         "bytes_out", "caller", "cause", "client",
         "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
         "forgotten", "held_at", "id_line", "judged",
-        "lease", "media", "notes", "outcome", "place", "plan", "prompt", "reason",
+        "lease", "lines", "media", "notes", "outcome", "permit", "place", "plan", "prompt",
+        "reason",
         "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
         "streaming", "task", "ticket", "times", "total_at", "trace", "traits", "tries", "usage",
@@ -111,6 +113,8 @@ class Exchange:
         self.cause: Exception | None = None
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None  # where the end of the answer waits for its row
+        self.permit: Permit | None = None  # what it holds of limits
+        self.lines = b""  # of the answer's head, see put
         self._chunk_s = NEVER
         self._began = self._settled = False
 
@@ -206,11 +210,11 @@ class Exchange:
     def sign(self, line: bytes) -> None:
         """Put this line into the answer's head, beside the request's id; replaces the last one."""
         dialect = self.endpoint.dialect
-        self.answer_id = answers.request_id(self.request_id, dialect) + line + self.notes
+        self.answer_id = answers.request_id(self.request_id, dialect) + line + self.lines
 
-    def note(self, lines: bytes) -> None:
-        """Put more lines into the answer's head, for good."""
-        self.notes += lines
+    def put(self, lines: bytes) -> None:
+        """Put more lines into the answer's head, which stay there."""
+        self.lines += lines
         self.answer_id += lines
 
     def note(self, who: str, outcome: str, detail: str = "") -> None:

@@ -68,13 +68,10 @@ def row(identity: str, record: Record, book: Book) -> Row:
     """
     What a finished request leaves.
 
-    Tokens are those that count: none where the client got an error and no token of an answer.
+    Tokens are those that count.
     """
     at_us = micros(record.time)
-    asked, out, cached = map(_count, (record.tokens_in, record.tokens_out, record.tokens_cached))
-    spent = record.attempts and (record.outcome in CHARGED or (record.status < 400 and out))
-    if not spent:
-        asked = out = cached = 0
+    asked, out, cached = counted(record)
     price, cost = book.charge(record.served, at_us, asked, out, cached)
     return Row(
         id=identity,
@@ -99,6 +96,16 @@ def row(identity: str, record: Record, book: Book) -> Row:
         price=price,
         cost=cost,
     )
+
+
+def counted(record: Record) -> tuple[int, int, int]:
+    """
+    Tokens in, out and cached that count: none where the client got an error and no token of an
+    answer.
+    """
+    asked, out, cached = map(_count, (record.tokens_in, record.tokens_out, record.tokens_cached))
+    spent = record.attempts and (record.outcome in CHARGED or (record.status < 400 and out))
+    return (asked, out, cached) if spent else (0, 0, 0)
 
 
 def lost(begun: Begun, mean_output: float | None, book: Book) -> Row:

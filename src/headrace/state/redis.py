@@ -4,6 +4,7 @@ What is kept there is its users' matter; table.py has one shape for it.
 """
 
 import asyncio
+import hashlib
 import importlib
 import random
 import time
@@ -22,6 +23,14 @@ Next = Callable[[float], Awaitable[bytes | None]]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 # How often a server that nobody asks is asked whether it is there.
 IDLE_S = 1.0
+
+
+class Script:
+    """A Lua script, which servers know by its hash."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
 
 
 class Meter(Protocol):
@@ -80,6 +89,7 @@ class Link:
         errors = importlib.import_module("redis.exceptions")
         self._errors: tuple[type[BaseException], ...] = errors.RedisError, OSError, TimeoutError
         self._refusal: type[BaseException] = errors.ResponseError
+        self._no_script: type[BaseException] = errors.NoScriptError
         self._refused: set[str] = set()  # operations
         self._watch: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -142,6 +152,16 @@ class Link:
                 pipe.execute_command(*command)
             return await self._run(operation, pipe.execute)
 
+    async def script(
+        self, operation: str, script: Script, calls: Sequence[Sequence[Word]]
+    ) -> list[Any]:
+        """
+        Run a script once for each call (how many keys, the keys, the arguments), in one round trip;
+        two where the server does not have it, or has forgotten it. Raises as ``ask`` does.
+        """
+        self._check(operation)
+        return await self._run(operation, lambda: self._scripted(script, calls))
+
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[Next]:
         """
@@ -175,6 +195,31 @@ class Link:
             await pubsub.aclose()
 
     # --- below ------------------------------------------------------------------------------
+
+    async def _scripted(self, script: Script, calls: Sequence[Sequence[Word]]) -> list[Any]:
+        answers = await self._each([("EVALSHA", script.sha, *call) for call in calls])
+        strange = [i for i, answer in enumerate(answers) if isinstance(answer, self._no_script)]
+        if strange:
+            again = await self._each([("EVAL", script.text, *calls[i]) for i in strange])
+            for i, answer in zip(strange, again, strict=True):
+                answers[i] = answer
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    async def _each(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
+        """The answers of commands in one round trip; an error stands in the place of its answer."""
+        if len(commands) == 1:  # half the time of a pipeline
+            try:
+                return [await self._client.execute_command(*commands[0])]
+            except self._refusal as error:
+                return [error]
+        async with self._client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+            return answers
 
     def _check(self, operation: str) -> None:
         if self.down_since is not None and self._watch is not None:

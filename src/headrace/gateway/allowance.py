@@ -1,0 +1,137 @@
+"""
+What callers are told of their limits: the lines of an answer's head, and why a request is refused.
+What they have left is counted in admission/limits.py.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from headrace.admission.bounds import SHAPES, spoken
+from headrace.admission.limits import (
+    COST,
+    INPUT,
+    MINUTE_US,
+    OUTPUT,
+    REQUESTS,
+    SECOND_US,
+    TOKENS,
+    Bound,
+    Claim,
+    Level,
+    Period,
+    Refusal,
+    left,
+    never,
+)
+from headrace.errors import QuotaExceeded, RateLimited
+from headrace.gateway.answers import Dialect
+from headrace.metering.prices import money
+
+COUNTS = (("requests", frozenset({REQUESTS})), ("tokens", frozenset({INPUT, OUTPUT, TOKENS})))
+OF_A_PART = ", as this gateway's part while it cannot ask the others,"
+
+
+def lines(
+    claims: Sequence[Claim], levels: Iterable[Level], period: Period, now_s: float, dialect: Dialect
+) -> bytes:
+    """
+    Lines as OpenAI sends them, on /v1/messages also as Anthropic does: of the requests and of the
+    tokens that limit of which least is left. What all tenants share is nobody's to know.
+
+    https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
+    https://docs.claude.com/en/api/rate-limits#response-headers
+    """
+    found = b""
+    both = [
+        (left(claim.bound, level), claim.bound, level)
+        for claim, level in zip(claims, levels, strict=True)
+        if claim.bound.scope != "model"
+    ]
+    for name, units in COUNTS:
+        tightest = min(
+            (each for each in both if each[1].unit in units), key=_remaining, default=None
+        )
+        if tightest is None:
+            continue
+        remaining, bound, level = tightest
+        reset_s = _reset_s(bound, level, period, now_s)
+        found += (
+            f"x-ratelimit-limit-{name}: {bound.most:.0f}\r\n"
+            f"x-ratelimit-remaining-{name}: {remaining}\r\n"
+            f"x-ratelimit-reset-{name}: {span(reset_s)}\r\n"
+        ).encode("ascii")
+        if dialect == "anthropic":
+            moment = datetime.fromtimestamp(math.ceil(now_s + reset_s), UTC)
+            found += (
+                f"anthropic-ratelimit-{name}-limit: {bound.most:.0f}\r\n"
+                f"anthropic-ratelimit-{name}-remaining: {remaining}\r\n"
+                f"anthropic-ratelimit-{name}-reset: {moment:%Y-%m-%dT%H:%M:%SZ}\r\n"
+            ).encode("ascii")
+    return found
+
+
+def refusal(
+    refused: Refusal, period: Period, now_s: float, currency: str, *, part: bool
+) -> RateLimited:
+    """
+    The error of a request that does not fit: which limit of whom, and what would be right. ``part``
+    says that the limit is this gateway's part of one.
+    """
+    (bound, _, cost), lacking, level = refused
+    words = SHAPES[bound.name].words.format(currency=currency)
+    first = (
+        f"The limit of {spoken(bound.scope, bound.whom)} is {_shown(bound, bound.most)} {words}"
+        f"{OF_A_PART if part else ''}"
+    )
+    first = first.rstrip(",")
+    needs = f"this request may need {_shown(bound, cost)}"
+    room = f"{_shown(bound, left(bound, level))} are left"
+    if bound.kind == "slots" and bound.most >= 1:
+        message = f"{first}, and so many are there; try again when one of them has ended."
+        return RateLimited(message, outcome="rejected_concurrency", retry_after_s=1)
+    if never(bound, cost):
+        if bound.kind in {"once", "slots"}:
+            return QuotaExceeded(f"{first}: nothing may pass.")
+        return QuotaExceeded(
+            f"{first}, and {needs}; ask for less: a shorter prompt, or a lower max_tokens."
+        )
+    if bound.kind == "window":
+        ends = _ends(bound, period)
+        moment = datetime.fromtimestamp(ends, UTC)
+        known = f"; {room} and {needs}" if bound.scope != "model" else ""
+        message = f"{first}{known}. It is renewed at {moment:%Y-%m-%dT%H:%M:%SZ}."
+        return QuotaExceeded(message, retry_after_s=max(1, math.ceil(ends - now_s)))
+    wait_s = max(1, math.ceil(lacking / SECOND_US))
+    known = f"; {room} now and {needs}" if bound.kind == "rate" and bound.scope != "model" else ""
+    return RateLimited(f"{first}{known}. Try again in {wait_s} s.", retry_after_s=wait_s)
+
+
+def span(seconds: float) -> str:
+    """A span as OpenAI writes it: ``12ms``, ``1.5s``, ``6m0s``, ``23h59m1s``."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{math.ceil(seconds * 1000) / 1000:g}s"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
+
+
+def _remaining(each: tuple[int, Bound, Level]) -> int:
+    return each[0]
+
+
+def _reset_s(bound: Bound, level: Level, period: Period, now_s: float) -> float:
+    """When all of a limit is there again, if nothing else is asked for."""
+    if bound.kind == "window":
+        return max(0.0, _ends(bound, period) - now_s)
+    return (level.used + level.held * MINUTE_US / max(bound.most, 1e-9)) / SECOND_US
+
+
+def _ends(bound: Bound, period: Period) -> float:
+    return period.day_ends if bound.span == "day" else period.month_ends
+
+
+def _shown(bound: Bound, amount: float) -> str:
+    return money(int(amount), 4) if bound.unit == COST else f"{amount:,.0f}"

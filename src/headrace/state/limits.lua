@@ -1,0 +1,225 @@
+-- The accounts of limits, as admission/limits.py has them in one process. All of a request's limits
+-- with one tag are held or refused in one call; nothing here waits, loops long, or leaves anything
+-- behind for good.
+--
+-- KEYS  leases    sorted set: requests by when they are given up (µs)
+--       claims    hash: what each of them holds; with a `-` in front once it was given up
+--       accounts  hash: NAME:s spent, NAME:h held, NAME:w day or month
+-- ARGV  word, time in µs (empty: the server's), ms to keep the keys, then what the word takes
+
+local leases, claims, accounts = KEYS[1], KEYS[2], KEYS[3]
+local word, keep = ARGV[1], ARGV[3]
+local MINUTE, HOUR = 60000000, 3600000000
+
+local now
+if ARGV[2] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+else
+  now = tonumber(ARGV[2])
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function account(name, window)
+  local found = redis.call('HMGET', accounts, name .. ':s', name .. ':h', name .. ':w')
+  local a = {name = name, s = tonumber(found[1] or 0), h = tonumber(found[2] or 0)}
+  a.w = tonumber(found[3] or 0)
+  if a.w < window then
+    a.s, a.h, a.w = 0, 0, window
+  end
+  return a
+end
+
+local function write(a)
+  redis.call('HSET', accounts, a.name .. ':s', text(a.s), a.name .. ':h', text(a.h),
+    a.name .. ':w', text(a.w))
+end
+
+local function is_rate(kind)
+  return kind == 'once' or kind == 'rate'
+end
+
+local function used(a, kind)
+  if is_rate(kind) then
+    return math.max(a.s - now, 0)
+  end
+  return a.s
+end
+
+local function spend(a, kind, most, amount)
+  if amount <= 0 or kind == 'slots' then
+    return
+  end
+  if kind == 'window' then
+    a.s = a.s + amount
+  elseif most > 0 then
+    a.s = math.max(a.s, now) + math.ceil(amount * MINUTE / most)
+  end
+end
+
+local function lacking(a, kind, most, burst, cost)
+  if cost == 0 then
+    return 0
+  end
+  if is_rate(kind) then
+    if most == 0 then
+      return 1e15
+    end
+    return used(a, kind) + math.ceil((a.h + cost) * MINUTE / most) - burst
+  end
+  return a.s + a.h + cost - most
+end
+
+-- A held row: name, window, kind, most, cost, likely.
+local function release(row, amount)
+  local a = account(row[1], tonumber(row[2]))
+  if a.w == tonumber(row[2]) then
+    a.h = math.max(0, a.h - tonumber(row[5]))
+    spend(a, row[3], tonumber(row[4]), amount)
+    write(a)
+  end
+end
+
+-- Of a gateway that is gone nobody settles: what it held is given back, and what its requests have
+-- probably used is spent. The lease stays for an hour, in case the gateway was only slow.
+local function sweep()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMIT', 0, 100)) do
+    local kept = redis.call('HGET', claims, id)
+    if kept and string.sub(kept, 1, 1) ~= '-' then
+      for _, row in ipairs(cjson.decode(kept)) do
+        release(row, tonumber(row[6]))
+      end
+      redis.call('HSET', claims, id, '-' .. kept)
+      redis.call('ZADD', leases, text(now + HOUR), id)
+    else
+      redis.call('HDEL', claims, id)
+      redis.call('ZREM', leases, id)
+    end
+  end
+end
+
+local function stay()
+  for _, key in ipairs(KEYS) do
+    redis.call('PEXPIRE', key, keep)
+  end
+end
+
+local words = {}
+
+-- id, µs of the lease, then for each limit: name, window, kind, most, burst in µs, cost, likely.
+-- Gives 0 or the number of the limit that refuses, what it lacks, and of each its use and what is held.
+function words.take()
+  sweep()
+  local id, lease = ARGV[4], tonumber(ARGV[5])
+  local taken, held = {}, {}
+  for i = 6, #ARGV, 7 do
+    local kind, most, cost = ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 5])
+    local a = account(ARGV[i], tonumber(ARGV[i + 1]))
+    local lack = lacking(a, kind, most, tonumber(ARGV[i + 4]), cost)
+    if lack > 0 then
+      return {(i + 1) / 7, math.min(math.ceil(lack), 1e15), used(a, kind), a.h}
+    end
+    taken[#taken + 1] = {a, kind, most, cost}
+    if kind ~= 'once' then
+      held[#held + 1] = {a.name, ARGV[i + 1], kind, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6]}
+    end
+  end
+  local answer = {0, 0}
+  for _, row in ipairs(taken) do
+    local a, kind = row[1], row[2]
+    if kind == 'once' then
+      spend(a, kind, row[3], row[4])
+    else
+      a.h = a.h + row[4]
+    end
+    write(a)
+    answer[#answer + 1] = used(a, kind)
+    answer[#answer + 1] = a.h
+  end
+  if #held > 0 then
+    redis.call('ZADD', leases, text(now + lease), id)
+    redis.call('HSET', claims, id, cjson.encode(held))
+  end
+  stay()
+  return answer
+end
+
+-- id, then what was used, in the order of the limits that are held. Doing it twice does it once.
+function words.settle()
+  local id = ARGV[4]
+  local kept = redis.call('HGET', claims, id)
+  if not kept then
+    return 0
+  end
+  redis.call('HDEL', claims, id)
+  redis.call('ZREM', leases, id)
+  local late = string.sub(kept, 1, 1) == '-'
+  for i, row in ipairs(cjson.decode(late and string.sub(kept, 2) or kept)) do
+    local amount = tonumber(ARGV[4 + i] or 0)
+    if not late then
+      release(row, amount)
+    else -- what was probable is spent already
+      local a, more = account(row[1], tonumber(row[2])), amount - tonumber(row[6])
+      if row[3] == 'window' and a.w == tonumber(row[2]) then
+        a.s = math.max(0, a.s + more)
+        write(a)
+      elseif row[3] == 'rate' and more > 0 then
+        spend(a, row[3], tonumber(row[4]), more)
+        write(a)
+      end
+    end
+  end
+  return 1
+end
+
+-- µs, then ids: these requests still run.
+function words.renew()
+  local until_us = text(now + tonumber(ARGV[4]))
+  for i = 5, #ARGV do
+    local kept = redis.call('HGET', claims, ARGV[i])
+    if kept and string.sub(kept, 1, 1) ~= '-' then
+      redis.call('ZADD', leases, 'XX', until_us, ARGV[i])
+    end
+  end
+  stay()
+  return #ARGV - 4
+end
+
+-- Of each: name, window, at least so much was spent, and so much more.
+function words.lift()
+  for i = 4, #ARGV, 4 do
+    local window = tonumber(ARGV[i + 1])
+    local a = account(ARGV[i], window)
+    if a.w == window then
+      a.s = math.max(a.s, tonumber(ARGV[i + 2])) + tonumber(ARGV[i + 3])
+      write(a)
+    end
+  end
+  stay()
+  return 0
+end
+
+-- Of each: name, window, kind. Gives of each its use and what is held.
+function words.look()
+  sweep()
+  local answer = {}
+  for i = 4, #ARGV, 3 do
+    local a = account(ARGV[i], tonumber(ARGV[i + 1]))
+    answer[#answer + 1] = used(a, ARGV[i + 2])
+    answer[#answer + 1] = a.h
+  end
+  return answer
+end
+
+-- A gateway's name, µs: it is there. Gives how many are.
+function words.beat()
+  redis.call('ZADD', leases, text(now + tonumber(ARGV[5])), ARGV[4])
+  redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
+  stay()
+  return redis.call('ZCARD', leases)
+end
+
+return words[word]()
