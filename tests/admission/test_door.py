@@ -1,6 +1,7 @@
 """door.py: who enters with what, how soon changes count, and what becomes of a lost book."""
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,6 +109,24 @@ class TestWhoMayEnter:
 
         assert ["app", "timed"] == before
         assert 1 == door.active
+
+    async def test_next_expiry(self, place: Place) -> None:
+        """The soonest of the good keys; not one that is over or revoked, and not of none."""
+        now = datetime.now(UTC)
+        await place.issue("forever")
+        door = place.door()
+        await door.open(ANYWHERE)
+        never = door.next_expiry
+        soon = await place.issue("soon", expires_at=now + timedelta(hours=1))
+        await place.issue("late", expires_at=now + timedelta(hours=2))
+        await door.look()
+        first = door.next_expiry
+        await place.office.revoke("tester", soon.key.name)
+        await door.look()
+
+        assert math.isnan(never)
+        assert (now + timedelta(hours=1)).timestamp() == pytest.approx(first)
+        assert (now + timedelta(hours=2)).timestamp() == pytest.approx(door.next_expiry)
 
     async def test_admin_needs_the_scope(self, place: Place) -> None:
         """A good key without the scope, and no key at all, are no admin."""

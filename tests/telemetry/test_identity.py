@@ -14,12 +14,13 @@ from headrace.telemetry.records import Record
 def test_keys_and_issuers() -> None:
     """Each has its value at the time of the scrape."""
     registry = CollectorRegistry()
-    IdentityMetrics(registry, lambda: Known(3, 0.5, {"https://id": math.nan}))
+    IdentityMetrics(registry, lambda: Known(3, 0.5, {"https://id": math.nan}, 1.5e9))
     text = generate_latest(registry).decode()
 
     assert "headrace_keys 3.0" in text
     assert "headrace_keys_age_seconds 0.5" in text
     assert 'headrace_jwks_age_seconds{issuer="https://id"} NaN' in text
+    assert "headrace_keys_next_expiry_timestamp_seconds 1.5e+09" in text
 
 
 def finished(tenant: str) -> Record:

@@ -7,6 +7,7 @@ It keeps what it needs in memory and follows the book of keys, so that a request
 import asyncio
 import hashlib
 import importlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -204,6 +205,17 @@ class Door:
         """Secrets that are good now."""
         now = self._clock()
         return sum(now < each.until for each in self._passes.values())
+
+    @property
+    def next_expiry(self) -> float:
+        """When the next good key expires, in seconds since 1970; NaN where none does."""
+        now = self._clock()
+        ends = [
+            key.expires_at.timestamp()
+            for key in self.book.keys.values()
+            if key.expires_at is not None and key.revoked_at is None
+        ]
+        return min((end for end in ends if end > now), default=math.nan)
 
     async def look(self) -> None:
         """Read the book if it has changed; a bad one leaves everything as it is."""

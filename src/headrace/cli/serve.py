@@ -138,6 +138,8 @@ class Serving:
         self._prober.start()
         if self._edge is not None:
             await self._edge.start(self._gateway.port)
+            if self._edge.encrypts:
+                self._gateway.certificates["edge"] = self._edge.expiry
             typer.echo(arrival(self._edge))
 
     async def failed(self) -> None:

@@ -5,6 +5,7 @@ It needs ``cryptography``, which comes with ``headrace[edge]`` and is imported w
 """
 
 import importlib
+import math
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,19 @@ def self_signed(folder: Path, names: tuple[str, ...], days: int = DAYS) -> Pair:
             f"Cannot keep a certificate in {folder}: {error.strerror}; set `edge.tls.dir`."
         ) from None
     return pair
+
+
+def expiry(cert: Path) -> float:
+    """
+    When a certificate in a PEM file expires, in seconds since 1970; NaN where it cannot be read.
+    Of a chain, the first one counts.
+    """
+    x509 = _library("cryptography.x509")
+    try:
+        found = x509.load_pem_x509_certificate(cert.expanduser().read_bytes())
+    except (OSError, ValueError):
+        return math.nan
+    return float(found.not_valid_after_utc.timestamp())
 
 
 def _is_good(pair: Pair, names: tuple[str, ...]) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from headrace.config.schema import Config
-from headrace.edge.certificate import INSTALL, self_signed
+from headrace.edge.certificate import INSTALL, expiry, self_signed
 from headrace.edge.envoy import render
 from headrace.engines import tether
 from headrace.engines.child import Launch
@@ -136,6 +136,16 @@ class EdgeProcess:
         await self._supervisor.start()
         self.port = await self._listening_on()
         self._event("edge_started", url=self.url)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether it has a certificate."""
+        return self._config.edge.tls.enabled
+
+    def expiry(self) -> float:
+        """When its certificate expires, in seconds since 1970; NaN where it cannot be read."""
+        cert = self.cert or self._config.edge.tls.cert
+        return expiry(cert) if cert is not None else math.nan
 
     async def failed(self) -> None:
         """

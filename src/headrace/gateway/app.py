@@ -44,6 +44,7 @@ from headrace.gateway.shadow import Shadows
 from headrace.gateway.sight import Sight
 from headrace.gateway.steer import Steer
 from headrace.state.redis import connect
+from headrace.telemetry.certificates import CertificateMetrics, Expiry
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.engines import EngineMetrics
 from headrace.telemetry.events import EventMetrics
@@ -158,6 +159,8 @@ class Gateway:
         LimitMetrics(registry, self.quota.seen)
         SteeringMetrics(registry, lambda: self.steer.seen(self.rules.counts))
         IdentityMetrics(registry, lambda: known(self.door))
+        self.certificates: dict[str, Expiry] = {}  # by who serves them
+        CertificateMetrics(registry, self.certificates)
         self.metrics.version(__version__)
         self.metrics.watch(self._gauges)
 

@@ -60,7 +60,7 @@ def known(door: Door) -> Known:
         name: math.nan if at is None else now - at
         for name, at in {**door.issuers, "": door.read_at}.items()
     }
-    return Known(door.active, ages.pop(""), ages)
+    return Known(door.active, ages.pop(""), ages, door.next_expiry)
 
 
 def identify(door: Door, request: Request, endpoint: Endpoint, *, last: bool = False) -> None:

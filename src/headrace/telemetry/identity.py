@@ -9,11 +9,15 @@ from prometheus_client.registry import Collector
 
 
 class Known(NamedTuple):
-    """Good keys, how long ago (s) they were confirmed, and the age of issuers' public keys."""
+    """
+    Good keys, how long ago (s) they were confirmed, the age of issuers' public keys, and when the
+    next key expires (s since 1970; NaN for never).
+    """
 
     keys: int
     age_s: float
     issuers: Mapping[str, float]
+    next_expiry: float
 
 
 class IdentityMetrics(Collector):
@@ -39,4 +43,9 @@ class IdentityMetrics(Collector):
         )
         for issuer, age_s in known.issuers.items():
             issuers.add_metric([issuer], age_s)
-        return [keys, age, issuers]
+        expiry = GaugeMetricFamily(
+            "headrace_keys_next_expiry_timestamp_seconds",
+            "When the next good key expires, in seconds since 1970; NaN for never.",
+        )
+        expiry.add_metric([], known.next_expiry)
+        return [keys, age, issuers, expiry]

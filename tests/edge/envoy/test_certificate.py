@@ -1,5 +1,6 @@
 """A self-signed certificate: kept while it is good, for its names, for nobody else to read."""
 
+import math
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from headrace.edge.certificate import DAYS, self_signed
+from headrace.edge.certificate import DAYS, expiry, self_signed
 from headrace.errors import StartError
 
 NAMES = ("localhost", "127.0.0.1", "::1")
@@ -75,3 +76,14 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(StartError, match=r"pip install 'headrace\[edge\]'"):
         self_signed(tmp_path, NAMES)
+
+
+def test_expiry(tmp_path: Path) -> None:
+    """It is told of any PEM file; one that is none has no number."""
+    pair = self_signed(tmp_path, NAMES, days=30)
+    (tmp_path / "no").write_text("no certificate")
+
+    left = timedelta(seconds=expiry(pair.cert) - datetime.now(UTC).timestamp())
+    assert timedelta(days=29) < left <= timedelta(days=30)
+    assert math.isnan(expiry(tmp_path / "no"))
+    assert math.isnan(expiry(tmp_path / "missing"))
