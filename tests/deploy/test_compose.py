@@ -18,13 +18,25 @@ BIN = Path(sys.prefix) / "bin"
 
 def compose(*arguments: str, file: Path = FILE) -> subprocess.CompletedProcess[str]:
     """The real program, without a daemon; it reads no .env of this machine."""
-    call = [BIN / "docker-compose", "--env-file", "/dev/null", "--file", file, *arguments]
+    call: list[str | Path] = [
+        BIN / "docker-compose",
+        "--env-file",
+        "/dev/null",
+        "--file",
+        file,
+        *arguments,
+    ]
     return subprocess.run(call, capture_output=True, text=True, check=False)
 
 
 def schema(file: Path) -> subprocess.CompletedProcess[str]:
     """Compose's own schema."""
-    call = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    call: list[str | Path] = [
+        BIN / "check-jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        file,
+    ]
     return subprocess.run(call, capture_output=True, text=True, check=False)
 
 
@@ -70,13 +82,11 @@ def test_the_gateway_takes_its_configuration() -> None:
     lines = (FOLDER / "gateway.env.example").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
-    for environment in ({}, given):
-        config = read(FOLDER / "headrace.yaml", environment).config
-        assert ["llama-3.1-8b"] == [model.name for model in config.models]
-    assert ("true", "false") == (
-        read(FOLDER / "headrace.yaml", {}).config.identity.anonymous,
-        config.identity.anonymous,
-    )
+    alone, full = (read(FOLDER / "headrace.yaml", each).config for each in ({}, given))
+
+    assert 2 * ["llama-3.1-8b"] == [model.name for model in (*alone.models, *full.models)]
+    assert ("true", "false") == (alone.identity.anonymous, full.identity.anonymous)
+    assert (None, True) == (alone.state.url, full.state.url is not None)
 
 
 def test_the_backend_is_an_engine_of_each_profile() -> None:

@@ -29,6 +29,7 @@ class Entry:
 
     summary: str
     examples: tuple[str, ...]
+    module: str = ""  # where the command's name is none of a module
 
 
 COMMANDS = {
@@ -67,6 +68,10 @@ COMMANDS = {
     "top": Entry(
         "Show a running gateway at a glance: replicas, tenants and the slowest requests.",
         ("headrace top", "headrace top --sort ttft", "headrace top --once"),
+    ),
+    "why": Entry(
+        "Tell what is wrong with a running gateway and its fleet, from evidence.",
+        ("headrace why", "headrace why --model qwen3-8b --since 5m", "headrace why --at 14:05"),
     ),
     "simulate": Entry(
         "Try routing policies before a simulated fleet.",
@@ -118,6 +123,15 @@ COMMANDS = {
         "Print the configuration of the Envoy before the gateway, and check it.",
         ("headrace edge config > envoy.yaml", "headrace edge check"),
     ),
+    "gpu": Entry(
+        "Show what the GPUs of this machine do, and for whom.",
+        ("headrace gpu --watch", "headrace gpu --json"),
+    ),
+    "install-service": Entry(
+        "Write a systemd unit that runs Headrace hardened, and say how to start it.",
+        ("headrace install-service --dry-run", "headrace install-service --user"),
+        "install",
+    ),
     "config": Entry(
         "Check, show and describe the configuration.",
         ("headrace config check", "headrace config show", "headrace config schema"),
@@ -150,7 +164,8 @@ class Commands(TyperGroup):
 
 def _command(name: str) -> Any:
     """A module has a function of its own name, or a Typer app where it has several commands."""
-    found = getattr(importlib.import_module(f"headrace.cli.{name}"), name)
+    module = COMMANDS[name].module or name
+    found = getattr(importlib.import_module(f"headrace.cli.{module}"), module)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False)
         text = inspect.getdoc(found) or ""
