@@ -83,15 +83,14 @@ class Exchange:
         )
         self.settler = settler
         self.facts = NO_FACTS
-        self.served = ""  # the declared model's name
+        self.served, self.lines = "", b""  # the declared model's name; of the head, see put
         self.span: tuple[int, int] | None = None  # where a form's `model` stands
         self.prompt: Prompt | None = None
-        self.media = 0  # images and sounds in the prompt
         self.traits: Traits | None = None  # what rules ask of its body
         self.plan: Plan | None = None  # what a rule says about it
         self.judged: Class | None = None  # what it is, where a rule asked
         self.bytes_in, self.bytes_out = request.size, 0
-        self.attempts = 0
+        self.attempts = self.media = 0  # ... and images and sounds in the prompt
         self.replica: Replica | None = None
         self.lease: Lease | None = None
         self.place: Place | None = None  # the latest
@@ -99,9 +98,8 @@ class Exchange:
         self.outcome = "client_gone"
         self.reason = self.error = ""
         self.usage: Usage | None = None
-        self.status = self.events = 0
+        self.status = self.events = self.forgotten = 0  # times before those that are kept
         self.times: array[float] = array("d")  # when chunks came, the latest of them
-        self.forgotten = 0  # how many came before those
         self.started_at = clocks.now()
         self.first_at = self.resumed_at = self.admitted_at = self.held_at = 0.0
         self.tries: list[Attempt] = []
@@ -114,7 +112,6 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None  # where the end of the answer waits for its row
         self.permit: Permit | None = None  # what it holds of limits
-        self.lines = b""  # of the answer's head, see put
         self._chunk_s = NEVER
         self._began = self._settled = False
 
