@@ -13,6 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from headrace.config.backends import Backend, Model
 from headrace.config.classes import Classes
+from headrace.config.diagnosis import Diagnosis
 from headrace.config.discovery import Discovery
 from headrace.config.edge import Edge
 from headrace.config.engines import LlamaCpp, LocalEngine
@@ -195,6 +196,7 @@ class Config(Section):
     logging: Logging = Logging()
     decisions: Decisions = Decisions()
     tracing: Tracing = Tracing()
+    diagnosis: Diagnosis = Diagnosis()
     simulator: Simulator = Simulator()
 
     @model_validator(mode="after")

@@ -85,6 +85,7 @@ class Annex:
         sights = await loop.run_in_executor(
             None, importlib.import_module, "headrace.gateway.glance"
         )
+        causes = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.why")
         gateway = self._gateway
 
         def build() -> Any:
@@ -98,6 +99,7 @@ class Annex:
                 bills.bill(gateway.config.metering),
                 stories.explain(gateway),
                 sights.glance(gateway),
+                causes.why(gateway),
                 admits=gateway.door.admin,
             )
 

@@ -32,6 +32,7 @@ from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
 from headrace.gateway.gauges import gauges
+from headrace.gateway.instruments import Instruments
 from headrace.gateway.listener import listen, unheard
 from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
@@ -52,8 +53,6 @@ from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.ledger import LedgerMetrics
 from headrace.telemetry.limits import LimitMetrics
-from headrace.telemetry.live import LiveMetrics
-from headrace.telemetry.loop import LoopMetrics
 from headrace.telemetry.metrics import Gauges, Metrics
 from headrace.telemetry.peers import PeerMetrics
 from headrace.telemetry.records import Record
@@ -150,10 +149,8 @@ class Gateway:
             self.fleet, self.placement, self._active, self.clients, self.keeper,
             self.pipeline.retries,
         )  # fmt: skip
-        self.sight.forget(self.metrics.forget)
         self.sight.bill = self.meter
-        self.loop_delay = LoopMetrics(registry)
-        LiveMetrics(registry, self.sight.look)
+        self.instruments = Instruments(self.config.diagnosis, self.metrics, self.sight)
         EventMetrics(registry, self.feeds.seen)
         LedgerMetrics(registry, lambda: tally.seen(self.meter))
         LimitMetrics(registry, self.quota.seen)
@@ -198,8 +195,8 @@ class Gateway:
         await self._open()
         host, port = self.config.server.host, self.config.server.port
         sweeps = self.fleet.sweep, self.placement.sync, self.feeds.sweep
-        watched = self.clients, self._active
-        self._watchdog = Watchdog(loop, watched, sweeps, self.loop_delay.late)
+        watched, late = (self.clients, self._active), self.instruments.late
+        self._watchdog = Watchdog(loop, watched, sweeps, late)
         try:
             listener = listen(host, port)
         except OSError as error:
@@ -218,6 +215,7 @@ class Gateway:
         self._watchdog.start()
         self.diary.start()
         self.keeper.start()
+        self.instruments.start()
         self.feeds.start()
         if self.peers is not None:
             self.peers.start()
@@ -267,6 +265,7 @@ class Gateway:
         await asyncio.sleep(0)
         self._watchdog.stop()
         await self.keeper.stop()
+        await self.instruments.stop()
         await self.feeds.stop()
         if self.peers is not None:
             await self.peers.stop()

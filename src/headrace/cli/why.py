@@ -1,0 +1,183 @@
+"""
+``headrace why``: what is wrong with a running gateway and its fleet, from evidence, by its admin
+API. What it means is diagnose's; here it is asked for and shown.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from datetime import time as clock_time
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from headrace.cli.fleet import DEFAULT_URL, UNPRINTABLE, Admin, AdminUrl, Token
+from headrace.errors import ConfigError
+
+FOUND = 1  # exit code: something is wrong
+SPAN = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+LEAST_S, MOST_S = 60.0, 3600.0
+
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default=False, help="This model only; by default all."),
+]
+Since = Annotated[
+    str, typer.Option(metavar="SPAN", help="How far back to look: 90s, 15m, 1h at most.")
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        show_default=False,
+        help="Look at a moment of the past: 14:05, or 2026-11-21T14:05:00Z; by default now.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def why(
+    *,
+    model: Model = None,
+    since: Since = "15m",
+    at: At = None,
+    admin_url: AdminUrl = DEFAULT_URL,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Tell what is wrong and why: the finding, its evidence, what it is not, and what to do.
+
+    Exit code 0: nothing is wrong. 1: something is. 2: nobody could be asked.
+    """
+    asked = {"since_s": f"{seconds(since):g}"}
+    if model is not None:
+        asked["model"] = model
+    if at is not None:
+        asked["at_s"] = f"{moment(at, time.time()):.3f}"
+    answer = Admin(admin_url, token).get(f"/admin/why?{urlencode(asked)}")
+    found = answer["diagnoses"]
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        console = Console(highlight=False)
+        for each in found:
+            show(console, each)
+    if not all(each["healthy"] for each in found):
+        raise typer.Exit(FOUND)
+
+
+def seconds(text: str) -> float:
+    """
+    A span as people write it, in seconds.
+
+    Raises:
+        ConfigError: it is none, or not within what can be looked at.
+
+    """
+    found = SPAN.fullmatch(text)
+    value = float(found[1]) * UNITS[found[2]] if found else 0.0
+    if not LEAST_S <= value <= MOST_S:
+        raise ConfigError(f"--since {text}: must be 60s to 1h, such as 90s or 15m.")
+    return value
+
+
+def moment(text: str, now_s: float) -> float:
+    """
+    A time as people write it, in seconds since 1970; a time of day is the last one that was.
+
+    Raises:
+        ConfigError: it is none.
+
+    """
+    try:
+        if len(text) <= 8 and ":" in text:
+            today = datetime.fromtimestamp(now_s).astimezone()
+            clock = clock_time.fromisoformat(text)
+            at_s = datetime.combine(today.date(), clock, today.tzinfo).timestamp()
+            return at_s if at_s <= now_s else at_s - 86_400
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+    except ValueError:
+        raise ConfigError(
+            f"--at {text}: is no time; write 14:05 or 2026-11-21T14:05:00Z."
+        ) from None
+
+
+def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
+    """One model's diagnosis for people."""
+    finding = diagnosis["finding"]
+    name = _safe(diagnosis["model"] or "all models")
+    if finding["name"] == "no-data":
+        console.print(Text.assemble((f"{name}: ", "bold"), ("too early to tell", "yellow")))
+        console.print(Padding(_safe(finding["summary"]), (0, 0, 0, 2)))
+        return
+    colour = "green" if diagnosis["healthy"] else "red"
+    console.print(Text.assemble((f"{name}: ", "bold"), (_safe(finding["title"]), f"bold {colour}")))
+    if diagnosis["healthy"]:
+        return
+    span = f"{_clock(diagnosis['begin_s'])} to {_clock(diagnosis['end_s'])}"
+    over = diagnosis["end_s"] < diagnosis["at_s"] - 1
+    _indented(console, f"{finding['summary']} ({'it was so from ' if over else ''}{span})")
+    for symptom in diagnosis["symptoms"]:
+        _indented(console, f"felt: {symptom['text']}")
+    console.print()
+    console.print(Padding(_evidence(finding["evidence"]), (0, 0, 0, 2)))
+    console.print()
+    for evidence in finding["evidence"]:
+        _indented(console, f"{evidence['text']}:  {evidence['promql']}", style="dim")
+    console.print()
+    for also in diagnosis["also"]:
+        _indented(console, f"also: {also['title']}. {also['summary']}")
+    for cleared in diagnosis["ruled_out"]:
+        _indented(console, f"not {cleared['name']}: {cleared['why']}", style="dim")
+    console.print()
+    _indented(console, f"What to do: {finding['advice']}", style="bold")
+    _indented(console, f"Runbook: {finding['runbook']}")
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _evidence(evidence: list[dict[str, Any]]) -> Table:
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("evidence")
+    shown.add_column("now", justify="right")
+    shown.add_column("usually", justify="right")
+    for each in evidence:
+        shown.add_row(
+            _safe(each["text"]), number(each["now"], each["unit"]),
+            number(each["usual"], each["unit"]),
+        )  # fmt: skip
+    return shown
+
+
+def number(value: float | None, unit: str) -> str:
+    """A number with its unit, three digits of it."""
+    if value is None:
+        return "-"
+    if unit == "share":
+        return f"{value:.1%}"
+    if unit == "s":
+        return f"{value:.2f} s" if abs(value) >= 1 else f"{value * 1000:.1f} ms"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{text} {unit}".rstrip() if not unit.startswith("/") else f"{text}{unit}"
+
+
+def _indented(console: Console, text: str, style: str = "") -> None:
+    console.print(Padding(Text(str(_safe(text)), style), (0, 0, 0, 2)))
+
+
+def _clock(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s).astimezone():%H:%M:%S}"
+
+
+def _safe(text: str) -> str:
+    return str(text).translate(UNPRINTABLE)

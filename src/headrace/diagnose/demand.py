@@ -1,0 +1,311 @@
+"""
+The rows of the decision table about what is asked for: more of it, by whom, longer, again and
+again, refused. Pure.
+"""
+
+from headrace.diagnose.facts import (
+    FAILED,
+    GONE,
+    LATE,
+    LIMITED,
+    SHARE,
+    UNKNOWN_CALLER,
+    WRONG,
+    Facts,
+)
+from headrace.diagnose.finding import Finding, Verdict, fact, listed, mean, rate
+from headrace.diagnose.lens import Seen, Span, shares
+from headrace.diagnose.snapshot import known
+
+MORE = 1.25  # times the usual demand
+LONGER = 1.35  # times the usual prompt or answer
+NOISY = 0.5  # of what came on top, from one tenant
+IDLE = 0.7  # of what replicas could hold: there is room
+STORM = 0.12  # of requests given up, failed or refused, that come again
+
+
+def storm(facts: Facts) -> Verdict:
+    """More requests because others were not answered."""
+    lost = facts.share((*GONE, *FAILED, *LATE))
+    refused = facts.lens.level("retries_refused")
+    attempts = facts.lens.seen(
+        lambda span: facts.lens.ratio(span, "attempts", "queue_n", facts.model)
+    )
+    more = facts.offered.rose(1.15, 0.3)
+    if not lost.rose(2.0, STORM, blank=True) or not (more or refused.rose(2.0, 0.2)):
+        return "not more requests come because others fail"
+    return Finding(
+        "retry-storm", "Requests that got no answer come again",
+        f"{lost.now:.0%} of requests end without an answer, and {facts.offered.ratio:.1f} times as"
+        " many come as usual.",
+        phase="queue",
+        evidence=(
+            fact("requests", facts.offered, "/s", rate("ended")),
+            fact("ended without an answer", lost, "share", rate("ended", outcome="client_gone")),
+            fact("attempts of a request", attempts, "", rate("attempts")),
+            fact("retries refused by the budget", refused, "/s", rate("retries_refused")),
+        ),
+    )  # fmt: skip
+
+
+def noisy(facts: Facts) -> Verdict:
+    """One tenant brings most of what came on top."""
+    if not facts.demand.rose(MORE, 0.0) and not facts.offered.rose(MORE, 0.3):
+        return "no more is asked for than usual"
+    lens = facts.lens
+    extra: dict[str, float] = {}
+    for tenant in lens.names("t_ended"):
+        seen = _tenant(facts, tenant)
+        if seen.more > 0:
+            extra[tenant] = seen.more
+    parts = shares(extra)
+    top = max(parts, key=lambda name: parts[name], default="")
+    if not top or parts[top] < NOISY or len(lens.names("t_ended")) < 2:
+        return "no tenant stands out"
+    seen = _tenant(facts, top)
+    if seen.ratio < 1.4:
+        return "no tenant asks for much more than usual"
+    return Finding(
+        "noisy-tenant", "One tenant takes what others need",
+        f"{top} brings {parts[top]:.0%} of what came on top of the usual.",
+        phase="queue", tenants=(top,),
+        evidence=(
+            fact(f"work of {top}", seen, "tokens/s", rate("t_tokens", tenant=top)),
+            fact("all requests", facts.offered, "/s", rate("ended")),
+        ),
+    )  # fmt: skip
+
+
+def prompts(facts: Facts) -> Verdict:
+    """Prompts have become longer."""
+    if not facts.prompt.rose(LONGER, 100.0):
+        return "prompts are as long as usual"
+    return Finding(
+        "long-prompts", "Prompts have become longer",
+        f"A prompt has {facts.prompt.now:,.0f} tokens, {facts.prompt.ratio:.1f} times the usual.",
+        phase="prefill",
+        evidence=(
+            fact("prompt tokens of a request", facts.prompt, "", mean("input")),
+            fact("requests", facts.offered, "/s", rate("ended")),
+            fact("time to first token", facts.first, "s", mean("ttft")),
+        ),
+    )  # fmt: skip
+
+
+def answers(facts: Facts) -> Verdict:
+    """Answers have become longer; those that run show it before the first of them ends."""
+    longer = facts.output.rose(LONGER, 30.0)
+    lens = facts.lens
+    made = lens.seen(lambda span: _made(facts, span))
+    crowd = (
+        facts.active.rose(1.3, 3.0) and made.rose(1.2, 10.0) and not facts.offered.rose(1.15, 0.2)
+    )
+    fewer = lens.level("ended", facts.model, "completed").fell(0.85, 0.2)
+    if not longer and not (crowd and fewer):
+        return "answers are as long as usual"
+    return Finding(
+        "long-outputs", "Answers have become longer",
+        f"An answer has {facts.output.now:,.0f} tokens, {facts.output.ratio:.1f} times the usual."
+        if longer else "Requests run longer and make more tokens, and fewer of them end.",
+        phase="decode",
+        evidence=(
+            fact("tokens of an answer", facts.output, "", mean("output")),
+            fact("tokens that engines make", made, "/s", rate("e_made")),
+            fact("requests that run", facts.active, "", rate("active")),
+            fact("requests", facts.offered, "/s", rate("ended")),
+        ),
+    )  # fmt: skip
+
+
+def starting(facts: Facts) -> Verdict:
+    """Requests wait for a replica that is on its way, or that nobody starts."""
+    lens = facts.lens
+    coming = [name for name in lens.names("r_coming") if lens.last("r_coming", name) >= 1]
+    away = [
+        name for name in lens.names("away")
+        if lens.last("away", name, "starting") >= 1 or lens.last("away", name, "off") >= 1
+    ]  # fmt: skip
+    replicas = lens.level("replicas", facts.model)
+    none = replicas.now < 0.5
+    if not coming and not away and not none:
+        return "no replica is on its way"
+    if not facts.waiting.now >= 1 and not facts.symptoms:
+        return "nobody waits for the replicas that are on their way"
+    names = (*coming, *away)
+    return Finding(
+        "cold-start", "Requests wait for replicas that are still starting",
+        f"{facts.waiting.now:.0f} requests wait; {listed(names) if names else 'no replica'}"
+        f" {'is' if len(names) < 2 else 'are'} on the way.",
+        phase="queue", replicas=names,
+        evidence=(
+            fact("requests without a place", facts.waiting, "", rate("waiting")),
+            fact("requests that wait for a first replica", lens.level("held", facts.model), "",
+                 rate("held")),
+            fact("replicas that serve", replicas, "", rate("replicas")),
+            fact("requests", facts.offered, "/s", rate("ended")),
+        ),
+    )  # fmt: skip
+
+
+def saturated(facts: Facts) -> Verdict:
+    """More is asked for than the fleet can do, by everybody."""
+    lens = facts.lens
+    replicas = lens.level("replicas", facts.model)
+    more = facts.demand.rose(MORE, 0.0) or facts.offered.rose(1.2, 0.2)
+    fewer = replicas.now < replicas.usual - 0.3
+    busy = facts.waiting.now >= 1 or facts.usual_of("queued") >= 1 or facts.usual_of("kv") > IDLE
+    crowded = facts.active.rose(1.3, 3.0)
+    if not more and not fewer:
+        return "no more is asked for than usual, of as many replicas"
+    if not busy and not crowded:
+        return "replicas have room"
+    cause = "there are fewer replicas" if fewer and not more else "more is asked for"
+    return Finding(
+        "capacity", "The fleet is full",
+        f"{cause.capitalize()} than usual, and {facts.waiting.now:.0f} requests wait for a place.",
+        phase="queue",
+        evidence=(
+            fact("requests", facts.offered, "/s", rate("ended")),
+            fact("tokens asked for", facts.demand, "/s", f"{rate('tokens', kind='input')}"),
+            fact("requests without a place", facts.waiting, "", rate("waiting")),
+            fact("requests that run", facts.active, "", rate("active")),
+            fact("replicas that serve", replicas, "", rate("replicas")),
+        ),
+    )  # fmt: skip
+
+
+def tight(facts: Facts) -> Verdict:
+    """Limits refuse what the fleet has room for."""
+    limits = facts.share(LIMITED)
+    if not limits.rose(2.0, SHARE, blank=True):
+        return "limits refuse no more than usual"
+    room = not facts.waiting.now >= 2
+    names = facts.reasons(LIMITED, facts.model)
+    tenants = _tenants(facts, LIMITED)
+    return Finding(
+        "admission-tight", "Limits refuse requests",
+        f"{limits.now:.0%} of requests are refused by limits"
+        + (f" ({listed(names)})" if names else "")
+        + (", while replicas have room." if room else "."),
+        phase="gateway", tenants=tenants,
+        evidence=(
+            fact("refused by limits", limits, "share",
+                 f"{rate('ended', outcome=names[0] if names else '')} / {rate('ended')}"),
+            fact("requests without a place", facts.waiting, "", rate("waiting")),
+            fact("requests that run", facts.active, "", rate("active")),
+        ),
+    )  # fmt: skip
+
+
+def strangers(facts: Facts) -> Verdict:
+    """Requests without a known caller."""
+    return _refusals(
+        facts, UNKNOWN_CALLER, "auth-failures", "Callers are not known",
+        "are refused, since nobody knows the caller or it may not do this",
+    )  # fmt: skip
+
+
+def nameless(facts: Facts) -> Verdict:
+    """Requests for a model that is not there."""
+    return _refusals(
+        facts, ("rejected_model",), "unknown-model", "A model is asked for that is not there",
+        "ask for a model that is not declared",
+    )  # fmt: skip
+
+
+def wrong(facts: Facts) -> Verdict:
+    """Requests that are refused for what is in them."""
+    return _refusals(
+        facts, WRONG, "bad-requests", "Requests are wrong",
+        "are refused for what is in them, by the gateway or by an engine",
+    )  # fmt: skip
+
+
+def aborted(facts: Facts) -> Verdict:
+    """Clients hang up although answers are as fast as usual."""
+    left = facts.share(GONE)
+    if not left.rose(2.0, SHARE, blank=True):
+        return "clients hang up no more than usual"
+    if any(each.name in {"first_token", "stalled", "waiting"} for each in facts.symptoms):
+        return "clients hang up because answers are slow"
+    tenants = _tenants(facts, GONE)
+    return Finding(
+        "client-aborts", "Clients hang up on answers that are on time",
+        f"{left.now:.0%} of requests are given up by their clients.",
+        phase="client", tenants=tenants,
+        evidence=(
+            fact("given up", left, "share", rate("ended", outcome="client_gone")),
+            fact("time to first token", facts.first, "s", mean("ttft")),
+        ),
+    )  # fmt: skip
+
+
+def vanished(facts: Facts) -> Verdict:
+    """Requests do not come any more."""
+    offered = facts.offered
+    lens = facts.lens
+    if not offered.usual * lens.focus.seconds >= 10 or not offered.fell(0.1, 0.2):
+        return "requests come"
+    return Finding(
+        "traffic-drop", "Requests do not come any more",
+        f"{offered.now:.1f} requests come per second, usually {offered.usual:.1f}: look before the"
+        " gateway (clients, DNS, load balancer, edge).",
+        phase="client",
+        evidence=(
+            fact("requests", offered, "/s", rate("ended")),
+            fact("client connections", lens.level("connections"), "", rate("connections")),
+        ),
+    )  # fmt: skip
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _refusals(
+    facts: Facts, outcomes: tuple[str, ...], name: str, title: str, words: str
+) -> Verdict:
+    share = facts.share(outcomes, None)
+    if not share.rose(2.0, SHARE, blank=True):
+        return f"not more requests than usual {words}"
+    tenants = _tenants(facts, outcomes)
+    reasons = facts.reasons(outcomes, None)
+    return Finding(
+        name, title, f"{share.now:.0%} of requests {words}.", phase="gateway", tenants=tenants,
+        evidence=(
+            fact("refused", share, "share",
+                 f"{rate('ended', outcome=reasons[0] if reasons else '')} / {rate('ended')}"),
+        ),
+    )  # fmt: skip
+
+
+def _tenant(facts: Facts, tenant: str) -> Seen:
+    """A tenant's work: tokens where there are some, else requests."""
+    lens = facts.lens
+
+    def measure(span: Span) -> float:
+        tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
+        return sum(each for each in tokens if known(each))
+
+    return lens.seen(measure)
+
+
+def _tenants(facts: Facts, outcomes: tuple[str, ...]) -> tuple[str, ...]:
+    """The tenant that most of these come from, if it is one."""
+    lens = facts.lens
+    kinds = [each for each in lens.names("t_ended", 1) if each.startswith(outcomes)]
+    counts = {
+        tenant: sum(
+            value for kind in kinds
+            if (value := lens.total(lens.focus, "t_ended", tenant, kind)) == value
+        )
+        for tenant in lens.names("t_ended")
+    }  # fmt: skip
+    parts = shares(counts)
+    top = max(parts, key=lambda name: parts[name], default="")
+    return (top,) if top and parts[top] >= 0.7 and len(counts) > 1 else ()
+
+
+def _made(facts: Facts, span: Span) -> float:
+    values = [facts.lens.total(span, "e_made", m.name) for m in facts.machines]
+    found = [value for value in values if known(value)]
+    return sum(found) if found else float("nan")

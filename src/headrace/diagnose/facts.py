@@ -1,0 +1,329 @@
+"""
+The numbers of one model that the decision table asks for, each in the focus and as usual, and the
+symptoms that users feel. Pure; what they mean is the table's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+from headrace.diagnose.finding import Symptom
+from headrace.diagnose.lens import NAN, Lens, Seen, Span
+from headrace.diagnose.snapshot import known
+
+# Outcomes by who is to blame. What begins with one of these counts.
+FAILED = ("upstream_failed_", "timed_out_first_byte", "timed_out_chunk", "timed_out_connect",
+          "rejected_internal")  # fmt: skip
+LATE = ("timed_out_queue", "timed_out_total", "rejected_overloaded", "evicted_")
+WRONG = ("rejected_invalid", "rejected_upstream", "rejected_too_large", "rejected_method",
+         "rejected_not_found", "rejected_guard")  # fmt: skip
+LIMITED = ("rejected_rate", "rejected_quota", "rejected_limit", "rejected_max_tokens",
+           "rejected_concurrency", "rejected_budget")  # fmt: skip
+UNKNOWN_CALLER = ("rejected_unauthorized", "rejected_forbidden")
+GONE = ("client_gone",)
+
+# A symptom must be so many times the usual and so much more.
+SLOW, SLOW_S = 1.5, 0.15  # the time to the first token
+PACE, PACE_S = 1.35, 0.004  # between two tokens
+SHARE = 0.03  # of requests: fewer are noise
+FEW = 4.0  # requests in the focus, below which a share says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One replica. Times are seconds; ``pace`` is what a token of a running request takes."""
+
+    name: str
+    sent: Seen
+    failed: Seen  # share of what was sent
+    pace: Seen
+    itl: Seen  # the same as clients saw it, of streams that have ended
+    paced: float  # such streams in the focus
+    first: Seen  # to the first byte, from its place
+    engine: Seen  # the same as the engine sees it
+    network: Seen  # the difference of the two
+    check: Seen
+    inflight: Seen
+    running: Seen
+    queued: Seen
+    kv: Seen
+    preempted: Seen
+    hits: Seen  # share of prompt tokens that were found in its cache
+    silent_s: float
+    ready: float  # at the end: 1, 0, or NaN for unknown
+    was_ready: float
+    new: bool  # not there when the usual began
+
+
+class Facts:
+    """One model's numbers, read when they are asked for."""
+
+    def __init__(self, lens: Lens, model: str | None, replicas: Iterable[str] | None) -> None:
+        self.lens = lens
+        self.model = model
+        names = lens.names("r_inflight") if replicas is None else sorted(replicas)
+        self.machines = [self._machine(name) for name in names if self._seen(name)]
+
+    # --- requests ---------------------------------------------------------------------------
+
+    @cached_property
+    def offered(self) -> Seen:
+        """Requests that came, per second: those that ended, and what there are more of now."""
+        return self.lens.seen(self._offered)
+
+    @cached_property
+    def prompt(self) -> Seen:
+        """Prompt tokens of a request."""
+        return self.lens.mean("input", self.model)
+
+    @cached_property
+    def output(self) -> Seen:
+        """Tokens of a complete answer."""
+        return self.lens.mean("output", self.model)
+
+    @cached_property
+    def first(self) -> Seen:
+        """Seconds to the first byte of a stream."""
+        return self.lens.mean("ttft", self.model)
+
+    @cached_property
+    def pace(self) -> Seen:
+        """Seconds between two chunks of a stream."""
+        return self.lens.mean("itl", self.model)
+
+    @cached_property
+    def queue(self) -> Seen:
+        """Seconds until a request has a place."""
+        return self.lens.mean("queue", self.model)
+
+    @cached_property
+    def total(self) -> Seen:
+        """Seconds of a whole request."""
+        return self.lens.mean("total", self.model)
+
+    @cached_property
+    def cached(self) -> Seen:
+        """Share of prompt tokens that engines reported as cached."""
+        return self._of_tokens("cached")
+
+    @cached_property
+    def waiting(self) -> Seen:
+        """Requests without a place."""
+        return self.lens.seen(
+            lambda span: _plus(
+                self.lens.total(span, "waiting", self.model),
+                self.lens.total(span, "held", self.model),
+            )
+        )
+
+    @cached_property
+    def active(self) -> Seen:
+        """Requests that run."""
+        return self.lens.level("active", self.model, None)
+
+    @cached_property
+    def silent_first(self) -> Seen:
+        """Requests at a replica without a byte yet."""
+        return self.lens.level("active", self.model, "first_byte")
+
+    @cached_property
+    def stay(self) -> Seen:
+        """
+        Seconds that a request runs, by Little's law: those that run over those that come. It shows
+        what takes longer before the first of them ends.
+        """
+
+        def measure(span: Span) -> float:
+            offered = self._offered(span)
+            return self.lens.total(span, "active", self.model, None) / offered if offered else NAN
+
+        return self.lens.seen(measure)
+
+    @cached_property
+    def changed(self) -> bool:
+        """Whether engines have other work than usual: more, longer, or less of it cached."""
+        more = self.offered.rose(1.25, 0.3) or self.demand.rose(1.25, 0.0)
+        return more or self.prompt.rose(1.3, 100.0) or self.hits.fell(0.8, 0.1)
+
+    @cached_property
+    def hits(self) -> Seen:
+        """Share of prompt tokens that engines found in their caches."""
+        return self.lens.quotient("e_hits", "e_queries", None)
+
+    @cached_property
+    def believed(self) -> Seen:
+        """Share of prompt tokens that routing believed to be cached."""
+        return self.lens.seen(self._believed)
+
+    @cached_property
+    def demand(self) -> Seen:
+        """Tokens that are asked for per second: requests by their mean prompt and answer."""
+        return self.lens.seen(self._demand)
+
+    def share(self, prefixes: tuple[str, ...], model: str | None = "") -> Seen:
+        """Share of ended requests with such an outcome."""
+        chosen = self.model if model == "" else model
+
+        def measure(span: Span) -> float:
+            whole = self.lens.total(span, "ended", chosen, None)
+            if not whole * span.seconds >= FEW:
+                return NAN
+            return self.count(span, prefixes, chosen) / whole
+
+        return self.lens.seen(measure)
+
+    def count(self, span: Span, prefixes: tuple[str, ...], model: str | None) -> float:
+        """Requests per second that ended so."""
+        outcomes = [each for each in self.lens.names("ended", 1) if each.startswith(prefixes)]
+        found = [self.lens.total(span, "ended", model, each) for each in outcomes]
+        return sum(each for each in found if known(each))
+
+    def reasons(self, prefixes: tuple[str, ...], model: str | None) -> list[str]:
+        """Which outcomes of these there are, the most frequent first."""
+        span = self.lens.focus
+        names = [name for name in self.lens.names("ended", 1) if name.startswith(prefixes)]
+        rates = {name: self.lens.total(span, "ended", model, name) for name in names}
+        return sorted((n for n, v in rates.items() if v > 0), key=lambda n: -rates[n])
+
+    # --- replicas ---------------------------------------------------------------------------
+
+    @property
+    def serving(self) -> list[Machine]:
+        """Replicas that have requests, or are ready for some."""
+        return [m for m in self.machines if m.ready != 0 or m.inflight.now > 0]
+
+    def usual_of(self, name: str) -> float:
+        """The median of a replica number over the fleet, in the focus."""
+        values = [v for m in self.serving if (v := getattr(m, name).now) == v]
+        return median(values) if values else NAN
+
+    # --- symptoms ---------------------------------------------------------------------------
+
+    @cached_property
+    def symptoms(self) -> tuple[Symptom, ...]:
+        """What users feel; empty when all is as usual."""
+        found = []
+        if self.first.rose(SLOW, SLOW_S):
+            found.append(Symptom("first_token", f"first tokens take {_than(self.first)}"))
+        if self.pace.rose(PACE, PACE_S):
+            found.append(Symptom("pace", f"tokens come every {_than(self.pace)}"))
+        if self._stalls():
+            found.append(Symptom("stalled", "requests at replicas get no first token"))
+        if self.waiting.now >= 2 and self.waiting.rose(2.0, 1.5, blank=True):
+            found.append(Symptom("waiting", f"{self.waiting.now:.0f} requests wait for a place"))
+        if not found and self._drags():
+            longest = max(self.total, self.stay, key=lambda seen: seen.ratio)
+            found.append(Symptom("total", f"whole requests take {_than(longest)}"))
+        for name, prefixes, words in (
+            ("failed", (*FAILED, *LATE), "fail"),
+            ("refused", (*LIMITED, *UNKNOWN_CALLER, *WRONG), "are refused"),
+            ("gone", GONE, "are given up by their clients"),
+        ):
+            part = self.share(prefixes)
+            if part.rose(2.0, SHARE, blank=True):
+                found.append(Symptom(name, f"{part.now:.0%} of requests {words}"))
+        return tuple(found)
+
+    # --- below ------------------------------------------------------------------------------
+
+    def _stalls(self) -> bool:
+        """Far more requests wait for their first byte than usual, and than comes in a moment."""
+        return self.silent_first.now >= 3 and self.silent_first.rose(3.0, 3.0, blank=True)
+
+    def _drags(self) -> bool:
+        """Requests take longer, whether or not one of them has ended yet."""
+        return self.total.rose(SLOW, 0.5) or self.stay.rose(SLOW, 1.0)
+
+    def _offered(self, span: Span) -> float:
+        ended = self.lens.total(span, "ended", self.model, None)
+        if span.end - span.begin < 2:
+            return ended
+        last, first = (
+            Span(span.grid, span.end - 1, span.end),
+            Span(span.grid, span.begin, span.begin + 1),
+        )
+        grown = _plus(
+            self.lens.total(last, "active", self.model, None),
+            -self.lens.total(first, "active", self.model, None),
+        )
+        return max(0.0, _plus(ended, grown / (span.seconds - span.grid.step_s)))
+
+    def _demand(self, span: Span) -> float:
+        prompt = self.lens.ratio(span, "input_sum", "input_n", self.model)
+        output = self.lens.ratio(span, "output_sum", "output_n", self.model)
+        return self._offered(span) * _plus(prompt, output)
+
+    def _believed(self, span: Span) -> float:
+        whole = self.lens.ratio(span, "input_sum", "input_n", self.model)
+        each = self.lens.ratio(span, "believed", "total_n", self.model)
+        return each / whole if whole > 0 else NAN
+
+    def _of_tokens(self, kind: str) -> Seen:
+        def measure(span: Span) -> float:
+            whole = self.lens.total(span, "tokens", self.model, "input")
+            return self.lens.total(span, "tokens", self.model, kind) / whole if whole > 0 else NAN
+
+        return self.lens.seen(measure)
+
+    def _seen(self, name: str) -> bool:
+        lens = self.lens
+        return lens.total(lens.focus, "r_inflight", name) == lens.total(
+            lens.focus, "r_inflight", name
+        ) or bool(lens.bases and lens.total(lens.bases[0], "r_inflight", name) >= 0)
+
+    def _machine(self, name: str) -> Machine:
+        lens = self.lens
+        oldest = lens.bases[-1] if lens.bases else lens.focus
+        there = lens.total(oldest, "r_inflight", name)
+        ready = lens.total(oldest, "r_ready", name)
+        was = lens.level("r_ready", name)
+        return Machine(
+            name=name,
+            sent=lens.level("r_sent", name),
+            failed=lens.quotient("r_failed", "r_sent", name),
+            pace=self._pace(name),
+            itl=lens.mean("r_itl", name),
+            paced=lens.total(lens.focus, "r_itl_n", name) * lens.focus.seconds,
+            first=lens.mean("r_ttft", name),
+            engine=lens.mean("e_first", name),
+            network=lens.seen(
+                lambda span: (
+                    lens.ratio(span, "r_ttft_sum", "r_ttft_n", name)
+                    - lens.ratio(span, "e_first_sum", "e_first_n", name)
+                )
+            ),
+            check=lens.level("r_check", name),
+            inflight=lens.level("r_inflight", name),
+            running=lens.level("e_running", name),
+            queued=lens.level("e_waiting", name),
+            kv=lens.level("e_kv", name),
+            preempted=lens.level("e_preempted", name),
+            hits=lens.quotient("e_hits", "e_queries", name),
+            silent_s=lens.peak("r_silent", name),
+            ready=lens.last("r_ready", name),
+            was_ready=was.usual,
+            new=not known(there) or ready == 0,
+        )
+
+    def _pace(self, name: str) -> Seen:
+        """From the engine's own counters, which need no request to end; else as clients saw it."""
+        lens = self.lens
+        told = lens.quotient("e_running", "e_made", name)
+        return told if known(told.now) else lens.mean("r_itl", name)
+
+
+def _plus(one: float, other: float) -> float:
+    """The sum of what is known."""
+    if not known(one):
+        return other
+    return one if not known(other) else one + other
+
+
+def _than(seen: Seen) -> str:
+    usual = f", usually {_time(seen.usual)}" if known(seen.usual) else ""
+    return f"{_time(seen.now)}{usual}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

@@ -1,0 +1,198 @@
+"""
+A look at a snapshot: what a number is in the focus, and what it usually is. Pure.
+
+The focus is a short stretch of time; the usual is the same number over many stretches before it.
+Sums and counts are added up over a stretch before they are divided, so that a mean is that of its
+requests, not of its steps.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from headrace.diagnose.series import Key
+from headrace.diagnose.snapshot import Grid, Snapshot, known
+
+# 45 s of 5 s steps: what has lasted for a minute fills it. Of larger steps at least three.
+FOCUS_S, FOCUS_STEPS, LEAST_STEPS = 45.0, 9, 3
+STRETCHES = 24  # of the usual, at most
+BASE_COARSE = 60  # large steps before the window that are the usual
+FEW_COARSE = 5  # with fewer of them the window's own beginning is
+NAN = math.nan
+
+
+class Span(NamedTuple):
+    """Some steps of a grid; ``end`` is behind the last."""
+
+    grid: Grid
+    begin: int
+    end: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.begin) * self.grid.step_s
+
+
+class Seen(NamedTuple):
+    """
+    A number: in the focus, and usually: its median, and the bounds that it leaves in a tenth of all
+    stretches each. NaN where nothing is known.
+    """
+
+    now: float
+    usual: float
+    low: float
+    high: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the usual; 1 where either is not known."""
+        if not (known(self.now) and known(self.usual)):
+            return 1.0
+        if self.usual <= 0:
+            return math.inf if self.now > 0 else 1.0
+        return self.now / self.usual
+
+    @property
+    def more(self) -> float:
+        """How much above the usual. Unknown, the usual counts as 0, and the number as usual."""
+        usual = self.usual if known(self.usual) else 0.0
+        return self.now - usual if known(self.now) else 0.0
+
+    def rose(self, ratio: float, least: float, *, blank: bool = False) -> bool:
+        """
+        Whether it is so many times the usual, so much more, and above what it varies. An unknown
+        usual is no change; with ``blank`` it counts as 0.
+        """
+        if not known(self.now) or self.more < least:
+            return False
+        if not known(self.usual):
+            return blank
+        return self.ratio >= ratio and self.now > self.high * 1.05
+
+    def fell(self, ratio: float, least: float) -> bool:
+        """Whether it is at most this part of the usual, so much less, and below what it varies."""
+        if not known(self.now) or not known(self.usual) or -self.more < least:
+            return False
+        return self.ratio <= ratio and self.now < self.low * 0.95
+
+
+Measure = Callable[[Span], float]
+
+
+class Lens:
+    """Numbers of one snapshot with one focus."""
+
+    def __init__(self, snapshot: Snapshot, since_s: float, until_s: float | None = None) -> None:
+        """The focus ends at ``until_s``, by default at the snapshot's end."""
+        self.snapshot = snapshot
+        fine = snapshot.fine
+        end_s = snapshot.at_s if until_s is None else until_s
+        self.focus = _span(fine, end_s - focus_steps(fine) * fine.step_s, end_s)
+        self.end_s = end_s
+        self.bases = _bases(snapshot, since_s, end_s)
+        self._index: dict[str, list[tuple[tuple[str, ...], Key]]] = {}
+        for key in {**snapshot.coarse.series, **fine.series}:
+            self._index.setdefault(key[0], []).append((key[1], key))
+
+    @property
+    def blind(self) -> bool:
+        """Whether too little is known to say anything."""
+        return self.focus.end - self.focus.begin < 3 or not self.bases
+
+    def names(self, name: str, place: int = 0) -> list[str]:
+        """The values that a label of a series has."""
+        return sorted({labels[place] for labels, _ in self._index.get(name, ())})
+
+    def total(self, span: Span, name: str, *labels: str | None) -> float:
+        """The mean of a series over a span, summed over the labels that are None; NaN: unknown."""
+        found = False
+        result = 0.0
+        for values, key in self._index.get(name, ()):
+            if any(w is not None and w != v for w, v in zip(labels, values, strict=False)):
+                continue
+            mean = _mean(span.grid.series.get(key, ())[span.begin : span.end])
+            if known(mean):
+                found = True
+                result += mean
+        return result if found else NAN
+
+    def last(self, name: str, *labels: str | None) -> float:
+        """A gauge's sum at the end of the focus; NaN where it is not known."""
+        end = self.focus.end
+        return self.total(Span(self.focus.grid, end - 1, end), name, *labels)
+
+    def peak(self, name: str, *labels: str) -> float:
+        """A series' highest value in the focus; NaN where it is not known."""
+        values = self.focus.grid.series.get((name, labels), ())
+        finite = [v for v in values[self.focus.begin : self.focus.end] if known(v)]
+        return max(finite, default=NAN)
+
+    def seen(self, measure: Measure) -> Seen:
+        """A number in the focus and usually."""
+        usual = sorted(value for span in self.bases if (value := measure(span)) == value)
+        now = measure(self.focus)
+        if not usual:
+            return Seen(now, NAN, NAN, NAN)
+        last = len(usual) - 1
+        return Seen(now, median(usual), usual[round(0.1 * last)], usual[round(0.9 * last)])
+
+    def level(self, name: str, *labels: str | None) -> Seen:
+        """A series as it is."""
+        return self.seen(lambda span: self.total(span, name, *labels))
+
+    def mean(self, prefix: str, *labels: str | None) -> Seen:
+        """The mean of a histogram's values."""
+        return self.seen(lambda span: self.ratio(span, f"{prefix}_sum", f"{prefix}_n", *labels))
+
+    def quotient(self, above: str, below: str, *labels: str | None) -> Seen:
+        """One series over another."""
+        return self.seen(lambda span: self.ratio(span, above, below, *labels))
+
+    def ratio(self, span: Span, above: str, below: str, *labels: str | None) -> float:
+        """The same in one span; NaN where there is nothing to divide by."""
+        divisor = self.total(span, below, *labels)
+        return self.total(span, above, *labels) / divisor if divisor > 0 else NAN
+
+
+def focus_steps(grid: Grid) -> int:
+    """Steps of a focus: fewer when they are larger, as Prometheus' are."""
+    if grid.step_s <= FOCUS_S / FOCUS_STEPS:
+        return FOCUS_STEPS
+    return max(LEAST_STEPS, round(FOCUS_S / grid.step_s))
+
+
+def _span(grid: Grid, begin_s: float, end_s: float) -> Span:
+    return Span(grid, *grid.between(begin_s, end_s))
+
+
+def _bases(snapshot: Snapshot, since_s: float, end_s: float) -> list[Span]:
+    """The stretches that are the usual: the hour before the window, else the window's beginning."""
+    fine, coarse = snapshot.fine, snapshot.coarse
+    begin_s = snapshot.at_s - since_s
+    hour = _span(coarse, begin_s - BASE_COARSE * coarse.step_s, begin_s)
+    if hour.end - hour.begin >= FEW_COARSE:
+        stretches = [Span(coarse, at, at + 1) for at in range(hour.begin, hour.end)]
+        return _thinned(stretches)
+    steps = focus_steps(fine)
+    before = _span(fine, begin_s, end_s - 2 * steps * fine.step_s)
+    first = before.begin + 1 if before.begin == 0 else before.begin  # rates need a step before
+    ends = range(first + steps, before.end + 1, max(1, steps // 2))
+    return _thinned([Span(fine, end - steps, end) for end in ends])
+
+
+def _thinned(stretches: list[Span]) -> list[Span]:
+    step = max(1, -(-len(stretches) // STRETCHES))
+    return stretches[::-1][::step]
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if known(value)]
+    return sum(finite) / len(finite) if finite else NAN
+
+
+def shares(parts: Mapping[str, float]) -> dict[str, float]:
+    """Each part of the sum of all."""
+    whole = sum(parts.values())
+    return {name: part / whole if whole > 0 else 0.0 for name, part in parts.items()}

@@ -1,0 +1,243 @@
+"""
+The decision table: causes in the order in which they are looked for, and ``diagnose``, which walks
+it. docs/diagnosis.md is held to this table. Pure: no clock, no I/O.
+
+The order is that of causes. What is broken by itself comes before what is only full: a stuck
+replica fills the others, a slow state makes everybody wait. Then what is asked for, then what the
+fleet does with it. A row is looked at when users feel something; those that are ``always`` looked
+at are wrong whether or not somebody feels it yet.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from headrace.diagnose import demand, inner, machines, place
+from headrace.diagnose.facts import Facts
+from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
+from headrace.diagnose.lens import Lens, focus_steps
+from headrace.diagnose.snapshot import Snapshot
+
+LOOK_BACK_S = 45.0  # between two looks at the past, when nothing is wrong now
+
+
+class Row(NamedTuple):
+    """One cause: how it is told, what to do first, and whether it needs no symptom."""
+
+    name: str
+    when: str
+    test: Callable[[Facts], Verdict]
+    advice: str
+    always: bool = False
+
+
+def _rollout(facts: Facts) -> Verdict:
+    """The findings about replicas tell by themselves when all of them are new."""
+    for test in (machines.failing, machines.slow):
+        verdict = test(facts)
+        if isinstance(verdict, Finding) and verdict.name == "bad-rollout":
+            return verdict
+    return "replicas that joined lately are as good as the others"
+
+
+TABLE = (
+    Row("replica-down", "it fails its health checks",
+        machines.gone,
+        "Look at its process and its node; start it again, or remove it from the fleet.",
+        always=True),
+    Row("stuck-replica",
+        "it has requests and no byte, token or counter of it moves for 5 s, or it was"
+        " ejected for that",
+        machines.stuck,
+        "Restart its engine: `headrace fleet drain` it, look at its GPU (Xid, ECC, NCCL)"
+        " before it returns.",
+        always=True),
+    Row("gateway-saturated", "its event loop is 20 ms late on average, three times the usual",
+        inner.busy,
+        "Add gateways, or give this one a core of its own; look for what else runs in it."),
+    Row("state-slow",
+        "operations of the shared state take 5 ms more and 2.5 times the usual, fail, or it"
+        " is down",
+        inner.state,
+        "Look at Redis: its CPU, its slow log, and the way to it.", always=True),
+    Row("bad-rollout",
+        "all replicas that fail or are slow joined after the usual was taken, and older ones"
+        " are well",
+        _rollout,
+        "Roll back; compare versions and flags of the new replicas with the old ones.",
+        always=True),
+    Row("upstream-errors",
+        "a replica fails 3 % more of its requests than usual, and twice as many",
+        machines.failing,
+        "Read the engine's log for the first error; drain the replica if it is one.",
+        always=True),
+    Row("network-latency",
+        "probes of a replica take 30 ms more and twice as long, its first bytes too, its"
+        " engine does not",
+        machines.network,
+        "Measure the way to it (ping, MTU, retransmits, DNS, a proxy between).",
+        always=True),
+    Row("slow-replica",
+        "its time per token is 1.35 times that of its peers, each compared with its own"
+        " usual",
+        machines.slow,
+        "Drain it and look at its GPU: clocks, temperature, power cap, a neighbour on the"
+        " same GPU.",
+        always=True),
+    Row("traffic-drop", "less than a tenth of the usual requests come",
+        demand.vanished,
+        "Look before the gateway: clients, DNS, load balancer, edge, certificates.",
+        always=True),
+    Row("slow-clients", "a tenth of running requests have clients that do not read",
+        inner.readers,
+        "Look at the clients' network and code; answers wait in their sockets, engines are"
+        " not the cause.",
+        always=True),
+    Row("unknown-model", "3 % more of requests name a model that is not declared",
+        demand.nameless,
+        "Declare the model or an alias for it, or tell the clients.", always=True),
+    Row("auth-failures", "3 % more of requests have no known caller",
+        demand.strangers,
+        "See whether a key was revoked or has expired, or an issuer's keys changed.",
+        always=True),
+    Row("bad-requests", "3 % more of requests are refused for what is in them",
+        demand.wrong,
+        "Look at the error in the log; a client has changed, or an engine refuses a"
+        " parameter.",
+        always=True),
+    Row("admission-tight", "limits refuse 3 % more of requests",
+        demand.tight,
+        "Raise the limit that refuses, or tell the tenant; `headrace limits show` names it.",
+        always=True),
+    Row("retry-storm", "12 % more of requests end without an answer, and more come than usual",
+        demand.storm,
+        "Break the loop: fewer retries with backoff at the client, shed early; then the"
+        " cause below."),
+    Row("noisy-tenant",
+        "demand is 1.25 times the usual, and one tenant brings half of what came on top",
+        demand.noisy,
+        "Limit the tenant, give it a lower class or weight; see `headrace usage --by"
+        " tenant`."),
+    Row("long-prompts", "prompts have 1.35 times the usual tokens",
+        demand.prompts,
+        "See who sends them; cap prompt sizes, or send them to replicas of their own by a"
+        " rule."),
+    Row("long-outputs",
+        "answers have 1.35 times the usual tokens, or more tokens are made while fewer"
+        " requests end",
+        demand.answers,
+        "See who asks for them; cap max_tokens, or send them elsewhere by a rule."),
+    Row("cold-start", "requests wait while replicas start, or while there is none",
+        demand.starting,
+        "Wait for them, or keep one more warm: minimum replicas, sleep instead of stop."),
+    Row("kv-exhausted", "caches are full or preempt, with no more demand",
+        machines.full, "Give engines more KV memory, fewer sequences, or shorter contexts."),
+    Row("cache-loss",
+        "caches find three quarters or less of what they found, with no other demand",
+        machines.forgetful,
+        "See what changed at the beginning of prompts, in routing, or in replicas' memory."),
+    Row("capacity",
+        "more is asked for than usual or fewer replicas serve, and requests wait or crowd",
+        demand.saturated, "Add replicas; until then shed the lowest class."),
+    Row("hot-spot", "one replica has three times the requests of the others",
+        machines.uneven,
+        "See what pins requests: sessions, stored responses, one prefix that all share."),
+    Row("slow-fleet", "most engines take 1.3 times as long per token, with no more demand",
+        machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
+    Row("client-aborts", "3 % more of clients hang up while answers are on time",
+        demand.aborted,
+        "Ask the clients: a time-out of theirs, a page that is left, a proxy between."),
+    Row("ledger-slow", "the ledger is 15 s behind, or away",
+        inner.ledger, "Look at its database; rows are kept on this disk meanwhile.", always=True),
+    Row("stale-load-view", "an engine's metrics are 15 s old, three times the usual",
+        inner.blind,
+        "See whether its /metrics answers; routing goes on without it.", always=True),
+)  # fmt: skip
+
+LAST = {
+    "unknown": "The evidence says in which phase and where; look there first.",
+    "nothing": "",
+    "no-data": "Ask again in some minutes, or set `diagnosis.prometheus`.",
+}
+RUNBOOK = "docs/runbooks/{}.md"
+NAMES = (*(row.name for row in TABLE), *LAST)
+
+
+def diagnose(
+    snapshot: Snapshot,
+    since_s: float,
+    model: str | None = None,
+    serves: Mapping[str, Sequence[str]] | None = None,
+) -> Diagnosis:
+    """
+    What is wrong with a model, or with all together, in the last ``since_s`` of a snapshot.
+
+    ``serves`` says which models each replica has; without it every replica counts for the model.
+    """
+    replicas = None
+    if model is not None and serves:
+        replicas = [name for name, models in serves.items() if model in models]
+    end_s: float | None = None
+    while True:
+        lens = Lens(snapshot, since_s, end_s)
+        found = _look(lens, model, replicas)
+        last_s = snapshot.at_s - since_s + focus_steps(snapshot.fine) * snapshot.fine.step_s
+        if not found.healthy or found.finding.name == "no-data":
+            return found if end_s is None or found.finding.name != "no-data" else _well(lens, model)
+        end_s = lens.end_s - LOOK_BACK_S / 5.0 * snapshot.fine.step_s
+        if end_s < last_s:
+            return _look(Lens(snapshot, since_s), model, replicas)
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _look(lens: Lens, model: str | None, replicas: Iterable[str] | None) -> Diagnosis:
+    if lens.blind:
+        text = "Too little is known yet: two minutes of history are needed."
+        return _told(lens, model, _finding("no-data", "Too little is known", text), healthy=True)
+    facts = Facts(lens, model, replicas)
+    matched: list[Finding] = []
+    cleared: list[Cleared] = []
+    for row in TABLE:
+        if not row.always and not facts.symptoms:
+            continue
+        verdict = row.test(facts)
+        if isinstance(verdict, Finding):
+            matched.append(_complete(verdict, row))
+        else:
+            cleared.append(Cleared(row.name, verdict))
+    if matched:
+        first, *also = matched
+    elif facts.symptoms:
+        first, also = (
+            replace(
+                place.unknown(facts), advice=LAST["unknown"], runbook=RUNBOOK.format("unknown")
+            ),
+            [],
+        )
+    else:
+        return _well(lens, model, tuple(cleared))
+    return replace(
+        _told(lens, model, first, healthy=False),
+        symptoms=facts.symptoms, also=tuple(also), ruled_out=tuple(cleared),
+    )  # fmt: skip
+
+
+def _complete(finding: Finding, row: Row) -> Finding:
+    return replace(finding, advice=row.advice, runbook=RUNBOOK.format(finding.name))
+
+
+def _well(lens: Lens, model: str | None, cleared: tuple[Cleared, ...] = ()) -> Diagnosis:
+    finding = _finding("nothing", "Nothing is wrong", "Everything is as usual.")
+    return replace(_told(lens, model, finding, healthy=True), ruled_out=cleared)
+
+
+def _finding(name: str, title: str, summary: str) -> Finding:
+    return Finding(name, title, summary, advice=LAST[name])
+
+
+def _told(lens: Lens, model: str | None, finding: Finding, *, healthy: bool) -> Diagnosis:
+    begin_s = lens.end_s - focus_steps(lens.snapshot.fine) * lens.snapshot.fine.step_s
+    return Diagnosis(model or "", lens.snapshot.at_s, begin_s, lens.end_s, healthy, finding)
