@@ -7,6 +7,7 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
     ├── StateLost              the state that gateways share does not answer (exit code 2)
     └── ApiError               a client gets this one as JSON
         ├── BadRequest         400  the request cannot be understood
+        ├── Blocked            400  a guard refuses what is in it
         ├── Unauthorized       401  nobody knows who calls
         ├── Forbidden          403  the caller is known, and may not do this
         ├── NotFound           404  no such endpoint
@@ -21,6 +22,7 @@ Every failure a client or an operator can see. Raised anywhere, turned into an a
         ├── TooLong            400  an answer longer than one request may ask for
         ├── LimitsLost         503  nobody knows what was used of the limits
         ├── Overloaded         503  no room at the moment (carries Retry-After)
+        ├── Unguarded          503  a guard that has to look at it could not
         ├── NoReplica          503  the model is declared, but no replica can answer now
         ├── Internal           500  a fault of our own
         ├── UpstreamFailed     502  the replica broke before its first byte
@@ -96,6 +98,16 @@ class BadRequest(ApiError):
     type = "invalid_request_error"
     anthropic_type = "invalid_request_error"
     outcome = "rejected_invalid"
+
+
+class Blocked(ApiError):
+    """A guard refuses what is in a request or an answer; the text says which, and what it was."""
+
+    status = 400
+    type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+    code = "content_policy_violation"
+    outcome = "rejected_guard"
 
 
 class Unauthorized(ApiError):
@@ -234,6 +246,16 @@ class Overloaded(ApiError):
     anthropic_type = "overloaded_error"
     code = "overloaded"
     outcome = "rejected_overloaded"
+
+
+class Unguarded(ApiError):
+    """A guard that has to look at the request or its answer could not, or not in time."""
+
+    status = 503
+    type = "service_unavailable"
+    anthropic_type = "api_error"
+    code = "guard_unavailable"
+    outcome = "rejected_unguarded"
 
 
 class NoReplica(ApiError):

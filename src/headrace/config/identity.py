@@ -63,6 +63,13 @@ class Tenant(Section):
     models: tuple[str, ...] = Field(
         default=(), description="Models it may ask for, `*` and `?` allowed; by default all."
     )
+    guards: tuple[str, ...] | None = Field(
+        default=None, description="Guards of its requests; by default guards.default, [] for none."
+    )
+    log_content: bool = Field(
+        default=False,
+        description="Whether what guards find in its requests may stand in the log, word for word.",
+    )
     metadata: dict[str, str] = Field(default_factory=dict, description="For your own use.")
 
 

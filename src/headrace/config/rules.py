@@ -286,6 +286,9 @@ class Rule(Section):
     policy: Policy | None = Field(
         default=None, description="Choose replicas by this policy, not by routing.policy."
     )
+    guards: tuple[str, ...] | None = Field(
+        default=None, description="Guards of its requests; by default the tenant's own, [] for none."
+    )
     shadow: Shadow | None = None
     tests: tuple[Case, ...] = Field(default=(), description="Tests, one entry each.")
 

@@ -18,6 +18,7 @@ from headrace.config.discovery import Discovery
 from headrace.config.edge import Edge
 from headrace.config.engines import LlamaCpp, LocalEngine
 from headrace.config.fleet import Admin, Health, Load, Outliers
+from headrace.config.guards import Guards, strangers
 from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
 from headrace.config.limits import Limits
@@ -190,6 +191,7 @@ class Config(Section):
     tenants: Tenants = Field(default=(), description="Whom keys belong to, one entry each.")
     identity: Identity = Identity()
     limits: Limits = Limits()
+    guards: Guards = Guards()
     media: Media = Media()
     metering: Metering = Metering()
     classes: Classes = Classes()
@@ -262,6 +264,21 @@ class Config(Section):
         refused = [_refusal(text, "rules", *at) for text, at in conflicts(self.rules, names)]
         if self.rules and self.rules_file is not None:
             refused.append(_refusal("has `rules` beside it; keep one of the two", "rules_file"))
+        return self._unless(refused)
+
+    @model_validator(mode="after")
+    def _guards_are_known(self) -> Self:
+        known = self.guards.names
+        refused = [_refusal(text, "rules", *at) for text, at in strangers(self.rules, known)]
+        refused += [
+            _refusal(
+                f"{name!r} is no guard; declare it in `guards.policies`",
+                *("tenants", index, "guards"),
+            )
+            for index, tenant in enumerate(self.tenants)
+            for name in tenant.guards or ()
+            if name not in known
+        ]
         return self._unless(refused)
 
     @model_validator(mode="after")

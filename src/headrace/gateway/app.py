@@ -32,6 +32,7 @@ from headrace.gateway.entrance import await_key, door, identify, known
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.feeds import Feeds
 from headrace.gateway.gauges import gauges
+from headrace.gateway.guarding import guarding
 from headrace.gateway.instruments import Instruments
 from headrace.gateway.listener import listen, unheard
 from headrace.gateway.peers import peering
@@ -131,6 +132,7 @@ class Gateway:
         self.meter = tally.metering(config.metering, self.fleet, self.log)
         self.diary = Diary(config, self.metrics, self.log)
         self.quota = Quota(config, [*self.fleet.groups], self.state, self.log)
+        self.guarding = guarding(config, self.metrics, self.log, self.steer)
         self.door.adopted = self._attend
         self._attend()
         self._show()
@@ -139,8 +141,9 @@ class Gateway:
     def _attend(self) -> None:
         """Who stands in a request's way before it is placed, in this order; who hears its end."""
         self.quota.adopt(self.door)
-        self.pipeline.gates = (*self.diary.gates, *self.quota.gates(), *tally.gates(self.meter))
-        self.hears = (*self.diary.hears, *self.quota.hears(), *tally.hears(self.meter))
+        quota, guards, meter = self.quota, self.guarding, self.meter
+        self.pipeline.gates = *self.diary.gates, *quota.gates(), *guards.gates, *tally.gates(meter)
+        self.hears = (*guards.hears, *self.diary.hears, *quota.hears(), *tally.hears(meter))
 
     def _show(self) -> None:
         """What can be seen of it now, in its metrics."""
@@ -212,6 +215,7 @@ class Gateway:
         if self.state is not None:
             await self.state.start()
         await self.quota.start()
+        await self.guarding.start()
         self._watchdog.start()
         self.diary.start()
         self.keeper.start()
@@ -273,6 +277,7 @@ class Gateway:
         await self.rules.stop()
         await self.door.stop()
         await self.quota.stop()
+        self.guarding.stop()
         await self.steer.shadows.stop()
         if self.classes is not None:
             await self.classes.close()
@@ -377,7 +382,7 @@ class Gateway:
 
     async def _scrape(self, client: Client, headers: bytes, accept: str) -> None:
         page = await self._loop.run_in_executor(None, self._render, accept)
-        kind = f"content-type: {page.content_type}\r\n".encode("latin-1")
+        kind = b"content-type: %b\r\n" % page.content_type.encode()
         client.answer(200, kind + headers, page.text)
 
     def _render(self, accept: str) -> Page:

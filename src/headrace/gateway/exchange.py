@@ -24,6 +24,7 @@ from headrace.gateway.request import Request
 from headrace.gateway.routes import Endpoint
 from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
+from headrace.gateway.watch import Watch
 from headrace.metering.ticket import Ticket
 from headrace.telemetry.context import Context
 from headrace.telemetry.records import Record
@@ -61,6 +62,7 @@ class Exchange:
         "replica", "request",
         "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
         "streaming", "task", "ticket", "times", "total_at", "trace", "traits", "tries", "usage",
+        "watch",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +114,7 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.ticket: Ticket | None = None  # where the end of the answer waits for its row
         self.permit: Permit | None = None  # what it holds of limits
+        self.watch: Watch | None = None  # its guards
         self._chunk_s = NEVER
         self._began = self._settled = False
 

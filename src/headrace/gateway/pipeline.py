@@ -21,12 +21,14 @@ from headrace.gateway.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.fallback import Fallbacks
 from headrace.gateway.gate import Gate
+from headrace.gateway.guarded import relaying
 from headrace.gateway.media import MediaGate
 from headrace.gateway.placement import Placement
 from headrace.gateway.relay import Relay
 from headrace.gateway.salt import SALTED, salted
 from headrace.gateway.steer import Steer
 from headrace.gateway.traits import traits
+from headrace.gateway.usher import Usher
 from headrace.gateway.waiting import Waiting
 from headrace.routing.stickiness import Stickiness
 from headrace.telemetry.writer import Writer
@@ -51,7 +53,9 @@ class Pipeline:
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
         waiting = Waiting(config, catalogue.models)
-        self._dispatcher = Dispatcher(config, placement, waiting, self._sticky)
+        queue_s, most = config.timeouts.queue_s, config.routing.max_waiting
+        self.usher = Usher(config.queue, queue_s, most, log.event)
+        self._dispatcher = Dispatcher(config, placement, waiting, self.usher, self._sticky)
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
         self._media = MediaGate(config.media.allowed_hosts)
@@ -76,7 +80,7 @@ class Pipeline:
             several = plan is not None and len(plan.targets) > 1
             sender = self._fallbacks if several else self._dispatcher
             reply = await sender.first_byte(exchange, body)
-            relay = Relay(exchange, reply, strip_usage=asks_usage, sticky=self._sticky)
+            relay = relaying(exchange, reply, strip_usage=asks_usage, sticky=self._sticky)
             del body
             timeouts = self._timeouts if plan is None else plan.timeouts
             ended = relay.begin(timeouts.chunk_s)

@@ -16,7 +16,7 @@ class Plan(Struct, frozen=True, gc=False):
 
     ``targets`` are declared models, none where the client's choice stands. ``priority`` is higher
     for those that go first, None for the tenant's own; ``policy`` is empty for the usual one;
-    ``queue_s`` is None for the usual patience. ``line`` goes into the answer's head; ``weights``
+    ``queue_s`` is None for the usual patience, ``guards`` for the tenant's own. ``line`` goes into the answer's head; ``weights``
     are the shares by which the arm was drawn.
     """
 
@@ -28,3 +28,4 @@ class Plan(Struct, frozen=True, gc=False):
     policy: str
     line: bytes
     weights: Sequence[float] = NO_WEIGHTS
+    guards: tuple[str, ...] | None = None

@@ -7,6 +7,7 @@ wakes up for them. It settles the exchange in the same turn of the loop in which
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -65,7 +66,7 @@ class Relay:
         elif exchange.begun:
             raise _as_error(reply.status, reply.body)
 
-    def begin(self, chunk_s: float) -> "asyncio.Future[None] | None":
+    def begin(self, chunk_s: float) -> Awaitable[None] | None:
         """
         Begin to relay; return what to await until the end, None when it is there already.
 

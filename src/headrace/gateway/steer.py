@@ -72,6 +72,7 @@ class Steer:
         self.classify: Classify | None = None
         self.trials = Trials(log)
         self.shadows = shadows
+        self.copies = True  # whether copies are made at once; else who looks first calls `copy`
         self.matches: dict[str, int] = {}
         self.fallbacks: dict[str, int] = {}
         self._actions: tuple[Action, ...] = ()
@@ -145,6 +146,13 @@ class Steer:
             line += f"x-headrace-model: {target}\r\n".encode("latin-1", "replace")
         exchange.sign(line)
 
+    def copy(self, exchange: Exchange, body: bytes) -> None:
+        """Send it to the pool that its rule wants copies for, if any."""
+        plan = exchange.plan
+        if plan is not None and plan.ruling.shadow and exchange.endpoint.kind == "json":
+            model = self._catalogue.resolve(plan.ruling.shadow).name
+            self.shadows.offer(exchange, body, plan.ruling.rule, model)
+
     def settled(self, plan: Plan, record: Record) -> None:
         """A request for which something was decided has ended."""
         ruling = plan.ruling
@@ -181,6 +189,7 @@ class Steer:
             policy=action.policy,
             line=action.line,
             weights=weights.get(ruling.experiment, NO_WEIGHTS) if ruling.experiment else NO_WEIGHTS,
+            guards=action.rule.guards,
         )
 
     def _carry_out(self, exchange: Exchange, body: bytes, plan: Plan, action: Action) -> bytes:
@@ -194,9 +203,8 @@ class Steer:
             exchange.wait("total", exchange.total_at)
         if action.edits is not None and exchange.endpoint.kind == "json":
             body = self._edited(exchange, body, action.edits)
-        if plan.ruling.shadow and exchange.endpoint.kind == "json":
-            model = self._catalogue.resolve(plan.ruling.shadow).name
-            self.shadows.offer(exchange, body, plan.ruling.rule, model)
+        if self.copies:
+            self.copy(exchange, body)
         return body
 
     def _edited(self, exchange: Exchange, body: bytes, edits: Edits) -> bytes:

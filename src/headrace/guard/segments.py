@@ -107,5 +107,7 @@ class Segments:
 
 def _within_key(held: str) -> bool:
     """Whether a private key has begun there and not ended."""
-    begun = _KEY.search(held)
+    begun = None
+    for begun in _KEY.finditer(held):
+        pass
     return begun is not None and _KEY_END.search(held, begun.end()) is None

@@ -52,6 +52,7 @@ class Stream:
         self._judge = judge
         self._by_sentence = by_sentence
         self._tail = b""
+        self._made: list[bytes] = []  # of the piece that is looked at
         self._channels: dict[Hashable, Channel] = {}
         self._dialect: Dialect | None = None
         self._texts: dict[Hashable, list[str]] = {}
@@ -70,14 +71,15 @@ class Stream:
 
         """
         data = self._tail + data
-        parts, position = [], 0
+        self._made, position = [], 0
         for found in _FRAME.finditer(data):
-            parts.append(await self._frame(found[1]))
+            self._made.append(await self._frame(found[1]))
             position = found.end()
         self._tail = data[position:]
         if len(self._tail) > MAX_FRAME_BYTES:
             raise Unavailable("a frame of the stream is too large")
-        return b"".join(parts)
+        made, self._made = self._made, []
+        return b"".join(made)
 
     async def finish(self) -> bytes:
         """What is left when the stream has ended well."""
@@ -88,8 +90,10 @@ class Stream:
         return last
 
     def stopped(self) -> bytes:
-        """The frames that end the stream by policy, in the dialect that it has spoken."""
-        return b"" if self._dialect is None else b"".join(map(_shown, self._dialect.stopped()))
+        """What came before the refusal, then the frames that end the stream in its dialect."""
+        if self._dialect is None:
+            return b""
+        return b"".join([*self._made, *map(_shown, self._dialect.stopped())])
 
     # --- for dialects -----------------------------------------------------------------------
 

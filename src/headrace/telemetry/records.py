@@ -35,6 +35,14 @@ class Weighed(Struct, frozen=True, gc=False, omit_defaults=True):
     sticky: float = 0.0
 
 
+class Guarded(Struct, frozen=True, gc=False):
+    """What a guard found in a request or its answer: how many of each entity, never what."""
+
+    guard: str
+    mode: str
+    found: dict[str, int]
+
+
 class Record(Struct, gc=False, omit_defaults=True):
     """
     How a request went. Fields without a default are in every log line; times are milliseconds.
@@ -77,6 +85,7 @@ class Record(Struct, gc=False, omit_defaults=True):
     itl_p99_ms: float | None = None
     trace_id: str = ""
     span_id: str = ""
+    guards: tuple[Guarded, ...] = ()
 
     @classmethod
     def refused(
