@@ -1,6 +1,7 @@
 """explain.py: single requests by the admin API, from a real gateway."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 from headrace.gateway.admin import build
 from headrace.gateway.app import Gateway
 from headrace.gateway.explain import explain
-from tests.edge.rig import CHAT_PATH, Rig, ask, streamed
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
 
 
 async def ask_admin(gateway: Gateway, path: str) -> Any:
@@ -148,3 +149,34 @@ async def test_an_abort_is_told(rig: Rig) -> None:
     assert "client_gone" == told["outcome"]
     assert ["aborted"] == [each["outcome"] for each in told["attempts"]]
     assert "prefill" == told["phases"][-1]["what"]
+
+
+async def test_the_archive_is_asked(rig: Rig, tmp_path: Path) -> None:
+    """What memory has forgotten is still found where records are kept, also by another gateway."""
+    await rig.engine()
+    kept = {"archive": {"url": f"sqlite:{tmp_path}/records.db", "interval_s": 0.02}}
+    first = await rig.gateway(decisions={"requests": 1, "notable": 0, **kept})
+    for name in ("first", "second"):
+        await rig.post(ask(), x_request_id=name)
+    await eventually(lambda: first.diary.seen().archived == 2, timeout_s=20)
+    other = await rig.gateway(decisions={"requests": 0, **kept})
+    found = [await ask_admin(each, "/admin/requests/first") for each in (first, other)]
+    nobody = [await ask_admin(each, "/admin/requests/nobody") for each in (first, other)]
+
+    assert ["first", "first"] == [each.json()["request_id"] for each in found]
+    assert [404, 404] == [each.status_code for each in nobody]
+    assert "in the archive" in nobody[1].json()["error"]["message"]
+    assert "`decisions.archive.url`" not in nobody[0].json()["error"]["message"]
+
+
+async def test_an_archive_that_cannot_be_read(rig: Rig, tmp_path: Path) -> None:
+    """It is said that it is not there, which is not that there is no such request."""
+    gateway = await rig.gateway(
+        urls=[rig.refusing().url], decisions={"archive": {"url": f"sqlite:{tmp_path}/records.db"}}
+    )
+    for file in tmp_path.iterdir():  # noqa: ASYNC240 - a moment
+        file.unlink()
+    answer = await ask_admin(gateway, "/admin/requests/r")
+
+    assert 503 == answer.status_code
+    assert "records.db" in answer.json()["error"]["message"]

@@ -1,0 +1,183 @@
+"""archive.py: decision records in a database, and what becomes of them when it is away."""
+
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.config.metering import Metering
+from headrace.config.tracing import Archive as Config
+from headrace.errors import StartError
+from headrace.metering.archive import Archive, Stored, place
+from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused, open_store
+from headrace.telemetry.decisions import Facts, Story
+from headrace.telemetry.records import Record
+
+NOW = datetime.now(UTC)
+FACTS = Facts("/v1/chat/completions", "m", stream=True, prompt_tokens=3)
+
+
+class Kept:
+    """A record; ``record`` is what nobody here asks for."""
+
+    size, sampled = 100, False
+
+    def __init__(self, name: str, outcome: str = "completed", ended: datetime = NOW) -> None:
+        self.story = Story(name, NOW, ended, outcome, 200, 12.5, FACTS, ())
+
+    @property
+    def record(self) -> Record:
+        raise NotImplementedError
+
+    def tell(self) -> Story:
+        return self.story
+
+
+class Flaky:
+    """A store that is there only when it likes."""
+
+    def __init__(self) -> None:
+        self.error: StoreLost | None = None
+        self.rows: list[Any] = []
+
+    def open(self, _: Metering) -> Store:
+        if self.error is not None and not isinstance(self.error, StoreRefused):
+            raise self.error
+        return self
+
+    def write(self, statements: Iterable[Statement]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.rows += [run for each in statements if "INSERT" in each.sql for run in each.runs]
+
+    def read(self, _sql: str, _values: Any = ()) -> list[tuple[Any, ...]]:
+        return []
+
+    def close(self) -> None: ...
+
+
+def archive(url: str, told: list[str], connect: Any = open_store, **more: Any) -> Archive:
+    config = Config.model_validate({"url": url, **more})
+    return Archive(config, lambda name, **_: told.append(name), random.Random(7), connect)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:{tmp_path}/records.db"
+
+
+def test_what_is_written_is_found(url: str) -> None:
+    """By its id, the latest of several, with all that it holds; by another gateway, too."""
+    told: list[str] = []
+    first, other = archive(url, told), archive(url, told)
+    first.open()
+    older = NOW - timedelta(seconds=5)
+    first.offer(Kept("twice", "client_gone"), "")
+    first.offer(Kept("twice", "timed_out_queue", older), "error")
+    first.offer(Kept("once"), "")
+    first.start()
+    first.stop()
+
+    assert Stored(up=True, written=3) == first.seen()
+    found = other.find("twice")
+    assert found == Kept("twice", "client_gone").story
+    assert other.find("never") is None
+    assert [] == told
+
+
+def test_what_is_old_goes(url: str) -> None:
+    """Records older than the retention are removed when the archive tidies up."""
+    told: list[str] = []
+    one = archive(url, told, retention_h=1)
+    one.open()
+    one.offer(Kept("old", ended=NOW - timedelta(hours=2)), "")
+    one.offer(Kept("new"), "")
+    one.turn()
+    one.start()
+    one.stop()
+
+    assert one.find("old") is None
+    assert one.find("new") is not None
+
+
+def test_share(url: str) -> None:
+    """So much of the usual is kept, and all of the notable."""
+    flaky, told = Flaky(), list[str]()
+    one = archive(url, told, flaky.open, share=0.25)
+    one.open()
+    for number in range(800):
+        one.offer(Kept(f"usual {number}"), "")
+        if number % 10 == 0:
+            one.offer(Kept(f"notable {number}"), "retried")
+    one.turn()
+    names = [row[2] for row in flaky.rows]
+
+    assert 80 == sum(name.startswith("notable") for name in names)
+    assert 0.25 == pytest.approx(sum(name.startswith("usual") for name in names) / 800, abs=0.05)
+
+
+def test_a_database_that_is_away(url: str) -> None:
+    """Records wait, as many as may; nothing else waits; both its loss and its return are told."""
+    flaky, told = Flaky(), list[str]()
+    flaky.error = StoreLost("connection refused")
+    one = archive(url, told, flaky.open, queue=100)
+    one.open()
+    for number in range(150):
+        one.offer(Kept(str(number)), "")
+    one.turn()
+    assert Stored(waiting=100, dropped=50) == one.seen()
+
+    flaky.error = None
+    one._retry_at = 0.0
+    one.turn()
+    flaky.error = StoreLost("reset")
+    one.offer(Kept("later"), "")
+    one.turn()
+
+    assert ["archive_lost", "archive_back", "archive_lost"] == told
+    assert Stored(waiting=1, written=100, dropped=50) == one.seen()
+
+
+def test_what_the_database_refuses(url: str) -> None:
+    """Records that it will never take do not keep the others out."""
+    flaky, told = Flaky(), list[str]()
+    one = archive(url, told, flaky.open)
+    one.open()
+    flaky.error = StoreRefused("too long")
+    one.offer(Kept("odd"), "")
+    one.turn()
+
+    assert Stored(up=False, dropped=1) == one.seen()._replace(up=False)
+    assert "archive_refused" == told[0]
+
+
+def test_a_fault_does_not_end_the_thread(url: str) -> None:
+    """Whatever goes wrong is in the log."""
+    told: list[str] = []
+    one = archive(url, told, Flaky().open)
+    one.open()
+    broken = Kept("broken")
+    broken.story = None  # type: ignore[assignment] # which nothing can tell
+    one.offer(broken, "")
+    one._safely()
+
+    assert ["archive_fault"] == told
+
+
+def test_no_archive_yet(url: str) -> None:
+    """Who asks before a gateway has made the file is told so."""
+    with pytest.raises(StartError, match=r"There is no ledger at .*records\.db yet"):
+        archive(url, []).find("r")
+
+
+def test_the_ledger_may_be_the_place(url: str) -> None:
+    """Both may have one database: the schema has both."""
+    config = Config.model_validate({"url": url})
+    store = open_store(place(config))
+    rows = store.read("SELECT COUNT(*) FROM decision, usage")
+    store.close()
+
+    assert [(0,)] == rows
