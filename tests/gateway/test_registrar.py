@@ -65,7 +65,7 @@ async def test_life_of_a_key(api: Api) -> None:
     """Made, shown, changed, rotated, revoked: each in force at once, each in the audit log."""
     secret = await api.key(tenant="acme", models=["m"])
     scopes = [api.who(secret).may_use(name) for name in ("m", "x")]
-    await api.call("PATCH", "/admin/keys/app", {"models": ["x"], "limits": {"rpm": 5}})
+    await api.call("PATCH", "/admin/keys/app", {"models": ["x"], "limits": {"requests_per_minute": 5}})
     scopes += [api.who(secret).may_use(name) for name in ("m", "x")]
     rotated = (await api.call("POST", "/admin/keys/app/rotate", {"overlap_s": 60})).json()
     both = [api.who(each).key for each in (secret, rotated["secret"])]
@@ -76,7 +76,7 @@ async def test_life_of_a_key(api: Api) -> None:
     assert [True, False, False, True] == scopes
     assert ["app", "app"] == both
     assert ("revoked", "revoked") == (revoked["state"], shown["state"])
-    assert ("acme", ["x"], {"rpm": 5.0}, 2) == (
+    assert ("acme", ["x"], {"requests_per_minute": 5.0}, 2) == (
         shown["tenant"], shown["models"], shown["limits"], len(shown["secrets"]),
     )  # fmt: skip
     assert ["key_created", "key_changed", "key_rotated", "key_revoked"] == [
@@ -164,6 +164,9 @@ WRONG: list[tuple[str, str, Any, int]] = [
     ("POST", "/admin/keys", {"name": "b", "limits": {"a": -1}}, 422),
     ("POST", "/admin/keys", {"name": "b", "secret": "mine"}, 422),
     ("POST", "/admin/keys", {"name": "b", "limits": {"a": True}}, 422),
+    ("POST", "/admin/keys", {"name": "b", "limits": {"rpm": 5}}, 422),
+    ("PATCH", "/admin/keys/app", {"limits": {"max_tokens": 0}}, 422),
+    ("PUT", "/admin/tenants/guest", {"limits": {"rpm": 5}}, 422),
     ("POST", "/admin/keys", {"name": "b", "admin": "yes"}, 422),
     ("POST", "/admin/keys", {"name": "b", "expires_at": 0}, 422),
     ("TRACE", "/admin/keys", None, 405),

@@ -50,6 +50,7 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
     }
 )
 NAMES = (*SHAPES, MAX_TOKENS)
+MOST = 1_000_000_000_000
 
 
 class Longest(NamedTuple):
@@ -227,6 +228,22 @@ def check(config: Limits, models: Iterable[str], *, priced: bool) -> None:
 def unknown(limits: Mapping[str, float]) -> list[str]:
     """The names of limits that there are not."""
     return sorted(name for name in limits if name not in NAMES)
+
+
+def limited(limits: Mapping[str, float]) -> None:
+    """
+    Whether these are limits, as a key or tenant of the book may have them.
+
+    Raises:
+        ConfigError: there is none of a name, or its value makes no sense.
+
+    """
+    for name in unknown(limits):
+        raise ConfigError(f"There is no limit {name!r}; there are: {', '.join(NAMES)}.")
+    for name, most in limits.items():
+        if not 0 <= most <= MOST or (name == MAX_TOKENS and (most < 1 or most != int(most))):
+            least = "a whole number from 1" if name == MAX_TOKENS else "a number from 0"
+            raise ConfigError(f"The limit {name!r} is {most:g}; it must be {least} to {MOST:,}.")
 
 
 def spoken(scope: str, whom: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from headrace.admission import keys
 from headrace.admission.book import Book, Clerk, Store, Tenant, Unknown
+from headrace.admission.bounds import limited
 from headrace.admission.file import make_pepper
 from headrace.admission.keys import Key, Secret
 from headrace.config import identity as config
@@ -59,8 +60,8 @@ class Office:
         Make a key.
 
         Raises:
-            ConfigError: its name is no name or is taken, there is no such tenant, or the keys that
-                there are have another pepper.
+            ConfigError: its name is no name or is taken, there is no such tenant or limit, or the
+                keys that there are have another pepper.
 
         """
         now = datetime.now(UTC)
@@ -77,6 +78,7 @@ class Office:
             limits=order.limits,
         )
         _name(order.name)
+        limited(order.limits)
         mark = keys.fingerprint(pepper)
 
         def edit(book: Book) -> Book:
@@ -120,6 +122,7 @@ class Office:
     async def alter(self, actor: str, name: str, values: dict[str, Any]) -> Key:
         """Change what a key may do, and whose it is; raises like ``revoke``."""
         clerk = Clerk(actor, datetime.now(UTC))
+        limited(values.get("limits", {}))
 
         def edit(book: Book) -> Book:
             if "tenant" in values:
@@ -138,6 +141,7 @@ class Office:
         """
         _name(tenant.name)
         self._ours(tenant.name)
+        limited(tenant.limits)
         clerk = Clerk(actor, datetime.now(UTC))
         await self._store.change(lambda book: clerk.keep(book, tenant))
         return tenant

@@ -103,6 +103,10 @@ COMMANDS = {
         "Create, list, rotate and revoke API keys.",
         ("headrace keys create my-app", "headrace keys list"),
     ),
+    "limits": Entry(
+        "Show what tenants, keys and models have used of their limits.",
+        ("headrace limits show", "headrace limits show --tenant acme"),
+    ),
     "usage": Entry(
         "Show what was used and what it cost, from the configured ledger.",
         (

@@ -56,6 +56,7 @@ def _span(text: str) -> timedelta:
     epilog=examples(
         "headrace keys create my-app",
         "headrace keys create ci --tenant acme --model 'qwen3-*' --expires 90d",
+        "headrace keys create demo --limit requests_per_minute=60 --limit tokens_per_day=100000",
         "headrace keys create ops --admin",
     )
 )
@@ -84,6 +85,14 @@ def create(
         str | None,
         typer.Option(metavar="SPAN", show_default="never", help="It ends after this, such as 90d."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            show_default="none",
+            help="A limit of its own, such as requests_per_minute=60; may be given several times.",
+        ),
+    ] = None,
     as_json: Json = False,
     config: File = None,
 ) -> None:
@@ -100,6 +109,7 @@ def create(
         endpoints=tuple(endpoint or ()),
         admin=admin,
         expires_at=datetime.now(UTC) + _span(expires) if expires else None,
+        limits=dict(map(_limit, limit or [])),
     )
     issued = _with(load(config), lambda office: office.create(_actor(), order))
     _hand_over(issued, as_json=as_json)
@@ -164,6 +174,17 @@ def revoke(name: Name, *, config: File = None) -> None:
     typer.echo(f"{name} is revoked.")
 
 
+def _limit(text: str) -> tuple[str, float]:
+    """``tokens_per_day=100000``; which limits there are is the office's to say."""
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} must be a limit and a number, such as tokens_per_day=100000"
+        ) from None
+
+
 def _with(config: Config, act: Callable[[Office], Awaitable[T]]) -> T:
     """Open the book that the configuration names, act, and close it."""
 
@@ -198,6 +219,7 @@ def _check_endpoints(given: list[str]) -> None:
 
 def _scopes(key: Key) -> str:
     words = [*key.models, *key.endpoints, *(["admin"] if key.admin else [])]
+    words += [f"{name}={most:g}" for name, most in key.limits.items()]
     return " ".join(words) or "all"
 
 

@@ -97,11 +97,11 @@ def refusal(
             f"{first}, and {needs}; ask for less: a shorter prompt, or a lower max_tokens."
         )
     if bound.kind == "window":
-        ends = _ends(bound, period)
-        moment = datetime.fromtimestamp(ends, UTC)
+        end = ends(bound, period)
+        moment = datetime.fromtimestamp(end, UTC)
         known = f"; {room} and {needs}" if bound.scope != "model" else ""
         message = f"{first}{known}. It is renewed at {moment:%Y-%m-%dT%H:%M:%SZ}."
-        return QuotaExceeded(message, retry_after_s=max(1, math.ceil(ends - now_s)))
+        return QuotaExceeded(message, retry_after_s=max(1, math.ceil(end - now_s)))
     wait_s = max(1, math.ceil(lacking / SECOND_US))
     known = f"; {room} now and {needs}" if bound.kind == "rate" and bound.scope != "model" else ""
     return RateLimited(f"{first}{known}. Try again in {wait_s} s.", retry_after_s=wait_s)
@@ -118,6 +118,11 @@ def span(seconds: float) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
 
 
+def ends(bound: Bound, period: Period) -> float:
+    """When a limit of a day or month is renewed, in s since 1970; 0 for the others."""
+    return {"day": period.day_ends, "month": period.month_ends}.get(bound.span, 0.0)
+
+
 def _remaining(each: tuple[int, Bound, Level]) -> int:
     return each[0]
 
@@ -125,12 +130,8 @@ def _remaining(each: tuple[int, Bound, Level]) -> int:
 def _reset_s(bound: Bound, level: Level, period: Period, now_s: float) -> float:
     """When all of a limit is there again, if nothing else is asked for."""
     if bound.kind == "window":
-        return max(0.0, _ends(bound, period) - now_s)
+        return max(0.0, ends(bound, period) - now_s)
     return (level.used + level.held * MINUTE_US / max(bound.most, 1e-9)) / SECOND_US
-
-
-def _ends(bound: Bound, period: Period) -> float:
-    return period.day_ends if bound.span == "day" else period.month_ends
 
 
 def _shown(bound: Bound, amount: float) -> str:

@@ -86,6 +86,7 @@ class Annex:
             None, importlib.import_module, "headrace.gateway.glance"
         )
         causes = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.why")
+        purse = await loop.run_in_executor(None, importlib.import_module, "headrace.gateway.limits")
         gateway = self._gateway
 
         def build() -> Any:
@@ -97,6 +98,7 @@ class Annex:
                 desk.desk(gateway),
                 clerks.registrar(gateway),
                 bills.bill(gateway.config.metering),
+                purse.limits(gateway),
                 stories.explain(gateway),
                 sights.glance(gateway),
                 causes.why(gateway),

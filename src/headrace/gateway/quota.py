@@ -31,7 +31,7 @@ from headrace.config.pricebook import prices
 from headrace.config.schema import Config
 from headrace.errors import TooLong
 from headrace.gateway import length
-from headrace.gateway.allowance import lines, refusal
+from headrace.gateway.allowance import ends, lines, refusal
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.gate import Gate, Hear
 from headrace.gateway.purse import Clocks, Purse
@@ -51,12 +51,15 @@ MOST_TENANTS = 200
 
 
 class Shown(NamedTuple):
-    """A limit and what is used of it, for people. Rates are of the latest minute."""
+    """
+    A limit and what is used of it, in its own unit. Of rates that is what has not come back yet;
+    ``ends`` is the end of a day or month (s since 1970), else 0.
+    """
 
     bound: Bound
-    window: int
     used: float
     held: int
+    ends: float
 
 
 class Quota:
@@ -96,6 +99,11 @@ class Quota:
         self._rejected: dict[tuple[str, str], int] = {}
         self._reserved = self._spent = self._held = 0
         self.on = self._bounds.any
+
+    @property
+    def currency(self) -> str:
+        """What money is counted in."""
+        return self._book.currency
 
     # --- what the gateway calls -----------------------------------------------------------
 
@@ -223,8 +231,8 @@ class Quota:
         asked = [(bound, window(bound.span, period)) for bound in bounds.values()]
         levels = await self.purse.levels(asked)
         return [
-            Shown(bound, at, _amount(bound, level), level.held)
-            for (bound, at), level in zip(asked, levels, strict=True)
+            Shown(bound, _amount(bound, level), level.held, ends(bound, period))
+            for (bound, _), level in zip(asked, levels, strict=True)
         ]
 
     # --- a request --------------------------------------------------------------------------
