@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,17 @@ def helm(*arguments: str) -> str:
     return done.stdout
 
 
+@cache
 def render(*arguments: str, chart: Path = CHART, name: str = "prod") -> list[dict[str, Any]]:
     """
-    The objects that the chart makes in the namespace ``llm``.
+    The objects that the chart makes in the namespace ``llm``. Rendered once: do not change them.
 
     Raises:
         HelmError: it cannot be rendered.
 
     """
     text = helm("template", name, str(chart), "--namespace", "llm", *arguments)
-    return [each for each in yaml.safe_load_all(text) if each]
+    return [each for each in yaml.load_all(text, yaml.CSafeLoader) if each]
 
 
 def profile(path: Path, *arguments: str) -> list[dict[str, Any]]:

@@ -23,10 +23,12 @@ ROOT = Path(__file__).parents[2]
 KEY = re.compile(r"( *)([A-Za-z][\w-]*):(?: (.*))?")
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 COPIES = {
-    ROOT / "observability" / "alerts": CHART / "files" / "rules",
-    ROOT / "observability" / "dashboards": CHART / "files" / "dashboards",
+    ROOT / "observability" / "prometheus" / "rules": CHART / "files" / "rules",
+    ROOT / "observability" / "grafana" / "dashboards": CHART / "files" / "dashboards",
+    ROOT / "observability" / "dcgm": CHART / "files" / "dcgm",
 }
-SUFFIXES = {".yaml", ".json"}
+SUFFIXES = {".yaml", ".json", ".csv"}
+OURS = {"kubernetes.yaml"}  # what the chart has templates of its own for
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def generated() -> dict[Path, bytes]:
         for source, folder in COPIES.items()
         if source.is_dir()
         for each in sorted(source.iterdir())
-        if each.suffix in SUFFIXES
+        if each.suffix in SUFFIXES and each.name not in OURS
     }
     return {path: content.encode() for path, content in made.items()} | copied
 

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_what_needs_a_look_has_a_colour(monkeypatch: pytest.MonkeyPatch) -> None
     """Full memory, heat and uncorrected errors stand out."""
     fake = nvml.install(monkeypatch)
     fake.temperature = 90
-    cells = [list(column.cells) for column in gpu.table(readings(fake)).columns]
+    cells = [[str(cell) for cell in column.cells] for column in gpu.table(readings(fake)).columns]
 
     assert ("[yellow]79.0", "[red]90 °C", "[red]3 + 1") == (
         cells[3][0][:12], cells[5][0][:10], cells[7][0][:10],
@@ -80,7 +81,7 @@ def test_a_watch_ends_with_ctrl_c(
         if len(waits) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(gpu.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     done = CliRunner().invoke(app, ["gpu", "--watch", "--interval", "0.5", *options])
 
     assert (0, [0.5] * 3) == (done.exit_code, waits)

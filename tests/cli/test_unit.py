@@ -102,7 +102,7 @@ def test_engines_see_gpus() -> None:
 
 def test_it_writes_where_the_configuration_says() -> None:
     """Folders of the ledger and the log are open; those at home are the state directory's."""
-    sections = {
+    sections: dict[str, Any] = {
         "metering": {"url": "sqlite:/srv/usage/usage.db"},
         "logging": {"file": "/srv/log/headrace.log"},
         "store": {"dir": "/var/lib/headrace/models"},
