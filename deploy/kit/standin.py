@@ -183,6 +183,12 @@ def _fill(block: dict[str, Any], state: dict[str, Any], value: Callable[[str, An
     for name, entry in block["attributes"].items():
         if entry.get("computed") and state.get(name) is None:
             state[name] = value(name, entry)
+    for name, entry in block.get("block_types", {}).items():
+        inside = state.get(name) or []
+        each = inside if isinstance(inside, list) else [inside]
+        for nested in each:
+            if isinstance(nested, dict) and entry["nesting_mode"] != "map":
+                _fill(entry["block"], nested, value)
 
 
 def _answer(name: str, entry: dict[str, Any]) -> Any:

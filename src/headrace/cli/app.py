@@ -115,6 +115,13 @@ COMMANDS = {
             "headrace usage cost --since 24h",
         ),
     ),
+    "bench": Entry(
+        "Put load on an endpoint, and tell what it did to its clients.",
+        (
+            "headrace bench load --url http://gateway:8000 --rate 5 --html load.html",
+            "headrace bench load --concurrency 1,2,4,8,16",
+        ),
+    ),
     "models": Entry(
         "Pull, list and remove the models on this machine.",
         (
