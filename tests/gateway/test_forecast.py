@@ -17,7 +17,7 @@ from tests.edge.rig import Rig, ask
 def foretold(gateway: Gateway, body: dict[str, Any]) -> dict[str, Any]:
     sample = Sample(body=json.dumps(body).encode(), at=0.0, request_id="r-1")
     found = rehearse(gateway.steer.book or Rulebook(()), gateway.catalogue, sample)
-    prompts = Prompts(gateway.config.routing)
+    prompts = Prompts(gateway.config.routing, gateway.pipeline.usher.rank)
     return forecast(gateway.placement, prompts, found, found.targets[0])
 
 

@@ -101,8 +101,7 @@ async def test_who_leaves_waits_no_more(rig: Rig) -> None:
 
 async def test_too_many_wait(rig: Rig) -> None:
     """Beyond the bound the answer is 503 at once, with a time to come back."""
-    gateway, go = await busy(rig)
-    gateway.placement._config = gateway.config.routing.model_copy(update={"max_waiting": 1})
+    gateway, go = await busy(rig, queue={"classes": {"interactive": {"max_requests": 1}}})
     tasks = asked(rig, long(0), long(1), long(2))
     await eventually(lambda: gateway.placement.waiting == 1)
 

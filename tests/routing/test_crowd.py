@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.routing.crowd import GATE, KV, MEMORY_S, OPEN_GATE, Crowd
+from headrace.routing.crowd import GATE, KV, MEMORY_S, MOST, OPEN_GATE, Crowd
 from headrace.routing.lane import Ask, Lane
 from headrace.types import Usage
 from tests.routing.fleet import Stage
@@ -75,8 +75,23 @@ def test_others_are_forgotten() -> None:
 def test_replicas_that_are_kept_open(lanes: int, kept: int) -> None:
     """One of eight is, and one of three to seven; of fewer none."""
     stage = Stage(lanes)
+    crowd = stage.pool.crowd
 
-    assert set(stage.lanes[:kept]) == stage.pool.crowd.open
+    assert kept == crowd.kept(asked("a", rank=-50))
+    assert kept == sum(crowd.keeps(lane, kept) for lane in stage.lanes)
+
+
+@pytest.mark.parametrize(("others", "kept"), [(0.0, 1), (0.1, 1), (0.3, 3), (0.5, 4), (0.99, 6)])
+def test_more_are_kept_open_for_more(others: float, kept: int) -> None:
+    """As many as those are of all that is in flight for whom room is left, up to a part."""
+    crowd = Stage(8).pool.crowd
+    met(crowd, asked("a"))
+    met(crowd, asked("b"), runs=1000.0 * others)
+    flood = met(crowd, asked("a"), runs=1000.0 * (1 - others))
+    assert kept == crowd.kept(flood)
+    low = met(crowd, asked("c", rank=-50))
+
+    assert 8 * MOST == crowd.kept(low)
 
 
 def lane(**numbers: float) -> Lane:
@@ -91,22 +106,22 @@ def test_how_much_room_is_left() -> None:
     """The gate and the cache of a replica are filled to their parts, answers by their age."""
     crowd, grown = Crowd(), lane(kv_used=7000.0, decodes=10, firsts=10 * 50.0, pace_s=0.1)
 
-    assert crowd.leaves(lane(unprefilled=1000 * GATE - 1), 100.0, 60.0)
-    assert not crowd.leaves(lane(unprefilled=1000 * GATE), 100.0, 60.0)
-    assert crowd.leaves(lane(kv_used=10_000 * KV - 100), 100.0, 60.0)
-    assert not crowd.leaves(lane(kv_used=10_000 * KV - 99), 100.0, 60.0)
+    assert crowd.leaves(lane(unprefilled=1000 * GATE - 1), 100.0, 0, 60.0)
+    assert not crowd.leaves(lane(unprefilled=1000 * GATE), 100.0, 0, 60.0)
+    assert crowd.leaves(lane(kv_used=10_000 * KV - 100), 100.0, 0, 60.0)
+    assert not crowd.leaves(lane(kv_used=10_000 * KV - 99), 100.0, 0, 60.0)
     assert 1000.0 == grown.grown(60.0)
-    assert crowd.leaves(grown, 1000.0, 60.0)
-    assert not crowd.leaves(grown, 1001.0, 60.0)
-    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, 60.0)
+    assert crowd.leaves(grown, 1000.0, 0, 60.0)
+    assert not crowd.leaves(grown, 1001.0, 0, 60.0)
+    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, 0, 60.0)
 
 
 def test_one_that_never_fits() -> None:
     """A prompt larger than the part it may fill goes once half of that is free."""
     crowd = Crowd()
 
-    assert crowd.leaves(lane(kv_used=4500.0), 1e6, 0.0)
-    assert not crowd.leaves(lane(kv_used=4501.0), 1e6, 0.0)
+    assert crowd.leaves(lane(kv_used=4500.0), 1e6, 0, 0.0)
+    assert not crowd.leaves(lane(kv_used=4501.0), 1e6, 0, 0.0)
 
 
 def test_open_replicas_have_more_room() -> None:
@@ -114,8 +129,8 @@ def test_open_replicas_have_more_room() -> None:
     crowd, kept = Crowd(), lane(unprefilled=1000 * OPEN_GATE)
     crowd.seat([kept, lane(), lane()])
 
-    assert not crowd.leaves(kept, 1.0, 0.0)
-    assert crowd.leaves(lane(unprefilled=1000 * OPEN_GATE), 1.0, 0.0)
+    assert not crowd.leaves(kept, 1.0, 1, 0.0)
+    assert crowd.leaves(kept, 1.0, 0, 0.0)
 
 
 def test_a_flood_leaves_room_for_another_tenant() -> None:

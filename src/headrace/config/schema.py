@@ -23,6 +23,7 @@ from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
 from headrace.config.limits import Limits
 from headrace.config.metering import Metering
+from headrace.config.queue import Queue
 from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
 from headrace.config.section import MIB, Seconds, Section
@@ -174,6 +175,7 @@ class Config(Section):
         default=(), description="Engines that Headrace starts on this machine, one entry each."
     )
     routing: Routing = Routing()
+    queue: Queue = Queue()
     rules: tuple[Rule, ...] = Field(
         default=(), description="Who gets what: of these the first that matches decides."
     )

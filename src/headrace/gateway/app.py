@@ -154,6 +154,7 @@ class Gateway:
         )  # fmt: skip
         self.sight.bill = self.meter
         self.instruments = Instruments(self.config.diagnosis, self.metrics, self.sight)
+        self.pipeline.usher.count(self.metrics, self.placement.models)
         EventMetrics(registry, self.feeds.seen)
         LedgerMetrics(registry, lambda: tally.seen(self.meter))
         LimitMetrics(registry, self.quota.seen)

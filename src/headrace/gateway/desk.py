@@ -46,7 +46,7 @@ class Ramp(BaseModel):
 
 def desk(gateway: Gateway) -> APIRouter:
     """The routes of one gateway."""
-    router, prompts = APIRouter(), Prompts(gateway.config.routing)
+    router, prompts = APIRouter(), Prompts(gateway.config.routing, gateway.pipeline.usher.rank)
     trials = gateway.steer.trials
 
     def find(name: str) -> Running:

@@ -18,6 +18,7 @@ from headrace.gateway.headers import forwarded
 from headrace.gateway.placement import Placement
 from headrace.gateway.prompt import Prompts
 from headrace.gateway.scan import rename_model
+from headrace.gateway.usher import Usher
 from headrace.gateway.waiting import Waiting
 from headrace.routing.lane import Ask, Lease
 from headrace.routing.policies import BLIND
@@ -66,12 +67,18 @@ class Dispatcher:
     """Sends requests to replicas until one begins to answer."""
 
     def __init__(
-        self, config: Config, placement: Placement, waiting: Waiting, sticky: Stickiness
+        self,
+        config: Config,
+        placement: Placement,
+        waiting: Waiting,
+        usher: Usher,
+        sticky: Stickiness,
     ) -> None:
         retries = config.retries
         self._placement = placement
         self._groups = placement.groups
-        self._prompts = Prompts(config.routing)
+        self._prompts = Prompts(config.routing, usher.rank)
+        self._usher = usher
         self._policy = config.routing.policy
         self._waiting = waiting
         self._attempts = retries.attempts
@@ -159,15 +166,18 @@ class Dispatcher:
 
     async def _queue(self, exchange: Exchange, ask: Ask) -> Lease | None:
         """Its lease; None when the last replica left while it waited."""
-        lease = self._placement.offer(ask, exchange.served)
+        model = exchange.served
+        lease = self._placement.offer(ask, model)
         if not isinstance(lease, asyncio.Future):
             return lease
-        exchange.wait("queue", self._waiting.until(exchange))
+        exchange.wait("queue", self._usher.seat(exchange, ask, self._placement.models[model].pool))
         try:
-            return await self._waiting.company(exchange, lease)
+            granted = await self._waiting.company(exchange, lease)
         except BaseException:
-            self._placement.withdraw(ask, exchange.served)
+            self._placement.withdraw(ask, model)
             raise
+        self._usher.leave(exchange, ask)
+        return granted
 
     def _holder(self, exchange: Exchange, group: Group) -> Replica | None:
         """The replica that holds the stored response which the request continues."""

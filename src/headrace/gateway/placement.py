@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from headrace.config.routing import Routing
-from headrace.errors import Overloaded
 from headrace.fleet.load import LoadView
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
@@ -25,8 +24,6 @@ from headrace.routing.terms import COST
 from headrace.telemetry.records import Weighed
 from headrace.types import Usage
 
-# What a client should wait when too many wait for room already.
-RETRY_AFTER_S = 2
 # How often lanes are told what the fleet has learned of their replicas.
 SYNC_S = 0.5
 
@@ -167,11 +164,8 @@ class Placement:
     def offer(self, ask: Ask, model: str) -> "Lease | asyncio.Future[Lease | None]":
         """
         A lease at once, or the future of one; its result is None when the last replica has left
-        meanwhile. A future that nobody waits for any more must be given to ``withdraw``.
-
-        Raises:
-            Overloaded: too many wait already.
-
+        meanwhile. A future that nobody waits for any more must be given to ``withdraw``; whether it
+        may wait at all is usher.py's.
         """
         seats, moment = self.models[model], now()
         pool = seats.pool
@@ -184,12 +178,6 @@ class Placement:
         self.wake(lease for lease in granted if lease is not mine)
         if mine is not None:
             return mine
-        if pool.waiting > self._config.max_waiting:
-            pool.withdraw(ask)
-            raise Overloaded(
-                f"{pool.waiting} requests wait for a replica of `{model}` already.",
-                retry_after_s=RETRY_AFTER_S,
-            )
         ask.owner = future = asyncio.get_running_loop().create_future()
         self._look_later()
         return future
@@ -199,7 +187,9 @@ class Placement:
         pool, future = self.models[model].pool, ask.owner
         if pool.withdraw(ask) or not isinstance(future, asyncio.Future):
             return
-        if future.done() and not future.cancelled() and future.result() is not None:
+        if not future.done() or future.cancelled() or future.exception() is not None:
+            return
+        if future.result() is not None:
             self.wake(pool.end(future.result(), now()))
 
     def wake(self, granted: Iterable[Lease]) -> None:

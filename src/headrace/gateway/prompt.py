@@ -4,6 +4,7 @@ is a choice; the hashing is routing/blocks.py's, and the scan that found the par
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -24,7 +25,9 @@ _string = msgspec.json.Decoder(str)
 class Prompts:
     """Makes what routing looks at from exchanges, as the configuration says."""
 
-    def __init__(self, config: Routing) -> None:
+    def __init__(self, config: Routing, rank: Callable[[Exchange], int]) -> None:
+        """``rank`` says which class a request is of (``usher.Usher.rank``)."""
+        self._rank = rank
         self._header = config.session_header.encode("ascii")
         cookie = config.session_cookie
         self._cookie = (
@@ -43,9 +46,10 @@ class Prompts:
             facts.max_tokens,
             facts.stream,
             policy="" if plan is None else plan.policy,
-            rank=caller.rank if plan is None or plan.priority is None else plan.priority,
+            rank=self._rank(exchange),
             tenant=caller.tenant,
             weight=caller.weight,
+            body=exchange.bytes_in,
         )
 
     def full(self, exchange: Exchange, body: bytes, density: Density) -> Ask:
@@ -68,9 +72,10 @@ class Prompts:
             number=blocks[min(FAMILY, len(blocks)) - 1] if blocks else 0,
             session=owned(caller, self._session(exchange, prompt)),
             policy="" if plan is None else plan.policy,
-            rank=caller.rank if plan is None or plan.priority is None else plan.priority,
+            rank=self._rank(exchange),
             tenant=caller.tenant,
             weight=caller.weight,
+            body=exchange.bytes_in,
             size=0 if exchange.media else len(text),
         )
 

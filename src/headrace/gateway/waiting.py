@@ -2,7 +2,7 @@
 A request's wait, for a model that has no replica or for room: how long, and how its client is
 kept company.
 
-Who waits and in which order is fleet/hold.py's.
+Who waits and in which order is fleet/hold.py's; who waits for room, and how long, is usher.py's.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from headrace.config.backends import Model
 from headrace.config.schema import Config
 from headrace.errors import NoReplica
 from headrace.fleet.registry import Group
-from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ class Waiting:
     """What the configuration says about it, held once."""
 
     def __init__(self, config: Config, models: Iterable[Model]) -> None:
-        usual = self._queue_s = config.timeouts.queue_s
+        usual = config.timeouts.queue_s
         self._patience_s = {m.name: max(usual, m.cold_start_s or 0.0) for m in models}
         self._keep_alive_s = config.hold.keep_alive_s
 
@@ -59,12 +58,6 @@ class Waiting:
         while not (await asyncio.wait({waiter}, timeout=self._keep_alive_s))[0]:
             exchange.comfort()
         return waiter.result()
-
-    def until(self, exchange: Exchange) -> float:
-        """When a request that waits for room has waited long enough (monotonic, s)."""
-        plan = exchange.plan
-        usual = self._queue_s if plan is None or plan.queue_s is None else plan.queue_s
-        return now() + usual
 
     async def _ready(self, exchange: Exchange, group: Group) -> None:
         size = exchange.request.size

@@ -8,6 +8,7 @@ alone in a pool has all of it.
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 from headrace.routing.flow import Flow, Group
 from headrace.routing.lane import Ask, Lane
@@ -19,10 +20,10 @@ MEMORY_S = 600.0
 # The share of a replica's KV cache and of its gate that those may fill who have to leave room, and
 # the same of replicas that are kept more open than others: answers there are few, so that steps
 # are short. Found in simulation (docs/queue.md).
-KV, GATE = 0.9, 3 / 8
-OPEN_KV, OPEN_GATE = 0.6, 1 / 8
-# One replica of so many is kept more open, and the first of three.
-OPEN_EACH, OPEN_LEAST = 8, 3
+KV, GATE = 0.9, 5 / 16
+OPEN_KV, OPEN_GATE = 0.55, 1 / 8
+# That part of the replicas is kept more open at least and at most, and one of three.
+OPEN, MOST, OPEN_LEAST = 1 / 8, 3 / 4, 3
 # A prompt that is larger than this share of what may be filled needs no more than that to be free.
 LARGE = 0.5
 
@@ -37,7 +38,7 @@ class Crowd:
         self.tenant: str | None = None
         self.rank = 0
         self.flows: dict[tuple[int, str], Flow] = {}
-        self.open: frozenset[Lane] = frozenset()
+        self._places: dict[Lane, int] = {}
         self._groups: dict[int, Group] = {}
         self._top = 0
         self._weight = 1.0  # of the only one
@@ -45,8 +46,7 @@ class Crowd:
 
     def seat(self, lanes: Sequence[Lane]) -> None:
         """These lanes serve the pool from now on."""
-        count = max(1, len(lanes) // OPEN_EACH) if len(lanes) >= OPEN_LEAST else 0
-        self.open = frozenset(lanes[:count])
+        self._places = {lane: place for place, lane in enumerate(lanes)}
 
     def meet(self, ask: Ask, waiting: Iterable[Ask], now: float) -> None:
         """
@@ -81,11 +81,35 @@ class Crowd:
         """Who else has as little room: its class, or in the highest one its tenant."""
         return (ask.rank, ask.tenant) if ask.rank >= self._top else ask.rank
 
-    def leaves(self, lane: Lane, tokens: float, now: float) -> bool:
-        """Whether a request of so many tokens leaves enough room there for others."""
+    def kept(self, ask: Ask) -> int:
+        """
+        How many replicas, from the first on, are kept more open for whoever a request has to leave
+        room for: as large a part of them as these have of all that is in flight.
+        """
+        count = len(self._places)
+        if count < OPEN_LEAST:
+            return 0
+        flow, total = ask.flow, sum(group.tokens for group in self._groups.values())
+        if flow is None or total <= 0:
+            return max(1, int(count * OPEN))
+        if ask.rank >= self._top:
+            others = flow.group.tokens - flow.tokens
+        else:
+            others = sum(group.tokens for rank, group in self._groups.items() if rank > ask.rank)
+        return max(1, ceil(count * OPEN), min(ceil(count * others / total), int(count * MOST)))
+
+    def keeps(self, lane: Lane, kept: int) -> bool:
+        """Whether the lane is one of the first ``kept``."""
+        return self._places.get(lane, kept) < kept
+
+    def leaves(self, lane: Lane, tokens: float, kept: int, now: float) -> bool:
+        """
+        Whether a request of so many tokens leaves enough room there for others; the first ``kept``
+        replicas are kept more open.
+        """
         if not lane.inflight:
             return True
-        kv, gate = (OPEN_KV, OPEN_GATE) if lane in self.open else (KV, GATE)
+        kv, gate = (OPEN_KV, OPEN_GATE) if self.keeps(lane, kept) else (KV, GATE)
         if lane.unprefilled >= lane.gate * gate:
             return False
         room = lane.kv_tokens * kv

@@ -102,6 +102,11 @@ class Line:
         found = self._classes.get(ask.rank)
         return higher, found.ahead(ask) if found is not None else 0.0
 
+    def tenants(self, rank: int) -> int:
+        """How many tenants wait in a class."""
+        found = self._classes.get(rank)
+        return len(found.turns()) if found is not None else 0
+
     def longest(self, rank: int) -> tuple[str, float, Ask] | None:
         """
         The tenant of a class that waits for the most tokens by its weight, how many that are, and

@@ -27,7 +27,7 @@ def preview(pool: Pool, ask: Ask, now: float) -> Decision | None:
         seed, outlook = pool.settings.seed, pool.lessons.outlook
         chosen = policy(View(ask, lanes, depths, pool.turn + 1, seed, outlook, now))
         return Decision(name, name, names, chosen, ask.tokens, number)
-    open_ = tuple(index for index, lane in enumerate(lanes) if pool.takes(lane, ask, now))
+    open_ = tuple(pool.open_to(ask, lanes, now))
     if not open_ or pool.line:
         return None
     terms, seeds = tuple(pool.weigh(ask, lanes, now)[1]), tuple(lane.seed for lane in lanes)

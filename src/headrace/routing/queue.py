@@ -94,7 +94,7 @@ class Pool:
         if name not in BLIND:
             self._blind = False
         only = lanes[0] if len(lanes) == 1 else None
-        if only is not None and not self.line and (self._blind or self.takes(only, ask, now)):
+        if only is not None and not self.line and (self._blind or self.open_to(ask, lanes, now)):
             decision = Decision(name, ONLY, self._names_of(lanes), 0, ask.tokens)
             return [self._take(ask, only, NOWHERE, decision, now)]
         if name != LOWEST_COST:
@@ -211,7 +211,7 @@ class Pool:
         lanes = self._candidates(ask)
         depths, terms = self.weigh(ask, lanes, now)
         if self.mode.kv_gate or ask.flow is not None or ask.rank < 0:
-            open_ = [index for index, lane in enumerate(lanes) if self.takes(lane, ask, now)]
+            open_ = self.open_to(ask, lanes, now)
         else:  # the same, where nothing is reserved, no KV is counted, and nobody else is about
             open_ = [index for index, lane in enumerate(lanes) if lane.unprefilled < lane.gate]
         full = len(open_) < len(lanes)
@@ -241,8 +241,9 @@ class Pool:
         """Whether a full lane is the sooner one; for a faster kind of GPU others wait already."""
         costs = [each[COST] - each[SLOWDOWN] for each in terms]
         if self.crowd.surplus(ask):  # what is kept for others is nothing to wait for
+            kept = self.crowd.kept(ask)
             for index, lane in enumerate(lanes):
-                if lane in self.crowd.open and index not in open_:
+                if index not in open_ and self.crowd.keeps(lane, kept):
                     costs[index] = inf
         soonest, among_open = min(costs), min([costs[index] for index in open_])  # noqa: C419
         if soonest + TIE_MS >= among_open:
@@ -256,11 +257,18 @@ class Pool:
                 soonest += waiting.shortest_ms / better
         return soonest + TIE_MS < among_open
 
-    def takes(self, lane: Lane, ask: Ask, now: float) -> bool:
+    def open_to(self, ask: Ask, lanes: Sequence[Lane], now: float) -> list[int]:
+        """The places of the lanes that have room for the request, less what is for others."""
+        found = [index for index, lane in enumerate(lanes) if self._takes(lane, ask)]
+        crowd = self.crowd
+        if not found or not crowd.surplus(ask):
+            return found
+        kept = crowd.kept(ask)
+        return [index for index in found if crowd.leaves(lanes[index], ask.tokens, kept, now)]
+
+    def _takes(self, lane: Lane, ask: Ask) -> bool:
         """Whether the lane has room, and not for somebody else."""
         if lane.unprefilled >= lane.gate:
-            return False
-        if self.crowd.surplus(ask) and not self.crowd.leaves(lane, ask.tokens, now):
             return False
         if lane.reserved is not None and lane.reserved is not ask:
             return False
@@ -278,8 +286,8 @@ class Pool:
         room for itself, or smaller ones would take it bit by bit; others look for any.
         """
         patient = now - ask.arrived_at < max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
-        tokens = 0.0 if patient else ask.tokens
-        return any(self.crowd.leaves(lane, tokens, now) for lane in self._candidates(ask))
+        tokens, kept = 0.0 if patient else ask.tokens, self.crowd.kept(ask)
+        return any(self.crowd.leaves(lane, tokens, kept, now) for lane in self._candidates(ask))
 
     def _has_room(self) -> bool:
         return any(lane.unprefilled < lane.gate for lane in self.lanes)
