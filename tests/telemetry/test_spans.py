@@ -122,6 +122,8 @@ def test_the_decision() -> None:
 
     assert ("gpu-1", "gpu-2") == route["headrace.candidates"]
     assert (1.0, 5.5) == route["headrace.candidates.cost_ms"]
+    terms = msgspec.json.decode(str(route["headrace.candidates.terms"]), type=list[Candidate])
+    assert list(TOLD.attempts[0].candidates) == terms
     assert ("Since.", 4.5) == (route["headrace.decision.why"], route["headrace.decision.gap_ms"])
     [event] = found["POST /v1/chat/completions"].events
     assert "headrace.limits" == event.name

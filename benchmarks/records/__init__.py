@@ -1,0 +1,1 @@
+"""What decision records and traces cost a request: ``python -m benchmarks.records``."""
