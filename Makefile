@@ -51,6 +51,9 @@ docs: ## Build the documentation; warnings are errors
 docs-serve: ## Read the documentation at http://127.0.0.1:8001
 	$(UV) --group docs mkdocs serve --dev-addr 127.0.0.1:8001
 
+observability: ## Write the Grafana dashboards anew from their code
+	$(UV) python -m observability
+
 config-docs: ## Write docs/configuration.md anew from the schema
 	$(UV) python -m headrace.config.describe docs/configuration.md
 

@@ -45,7 +45,7 @@ async def test_shows_a_running_gateway(tmp_path: Path) -> None:
             shown = text(screen)
 
     assert "2/2 ready" in shown
-    for part in ("gpu-0", "gpu-1", "acme", "globex", "slowest request", "req_"):
+    for part in ("engine-0", "engine-1", "acme", "globex", "slowest request", "req_"):
         assert part in shown
     speeds = [trail.tokens_per_s for trail in screen.board.trails.values()]
     assert all(speed is not None and speed > 0 for speed in speeds), speeds
@@ -122,7 +122,7 @@ async def test_prints_once_in_a_pipe(tmp_path: Path) -> None:
 
     assert 0 == result.exit_code, result.output
     assert "1/1 ready" in result.output
-    assert "gpu-0" in result.output
+    assert "engine-0" in result.output
     assert "\x1b" not in result.output
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +57,7 @@ class Busy:
         for tenant in TENANTS:
             issued = await place.issue(f"{tenant}-app", tenant=tenant)
             self.secrets[tenant] = issued.secret
+        await place.issue("for-a-month", expires_at=datetime.now(UTC) + timedelta(days=30))
         self._serving = Serving(Config.model_validate(self._tree() | self._sections))
         await self._serving.start()
         await self._ready()
@@ -143,7 +145,7 @@ class Busy:
             },
             "models": [{"name": "chat"}],
             "backends": [
-                {"url": url, "name": f"gpu-{index}", "serves": ["chat"]}
+                {"url": url, "name": f"engine-{index}", "serves": ["chat"]}
                 for index, url in enumerate(self.engines.urls)
             ],
             "rules": [
