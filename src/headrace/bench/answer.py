@@ -6,6 +6,7 @@ tokens are what the server's usage says, and where it says none, events with tex
 """
 
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
@@ -40,7 +41,7 @@ class Event(msgspec.Struct):
 
     choices: list[Choice] = []
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 DECODE = msgspec.json.Decoder(Event).decode
@@ -82,7 +83,7 @@ class Answer:
             return
         self.events += 1
         if event.error is not None:
-            self.error = self.error or f"an error in the stream: {bytes(event.error)[:200]!r}"
+            self.error = self.error or f"an error in the stream: {event.error}"[:200]
         if event.usage is not None:
             self.usage = event.usage
         if any(_output(choice) for choice in event.choices):
