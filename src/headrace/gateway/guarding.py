@@ -44,14 +44,14 @@ def guarding(config: Config, metrics: Metrics, log: Writer, steer: Steer) -> "Gu
         StartError: a package that it needs is not installed.
 
     """
-    guards = Guarding(config.guards, config.tenants, GuardMetrics(metrics.registry), log, _meaning)
+    guards = Guarding(config.guards, config.tenants, GuardMetrics(metrics.registry), log, meaning)
     if config.guards.policies:
         steer.copies = False  # shadows get what the guards let through
         guards.copy = steer.copy
     return guards
 
 
-def _meaning() -> Embeds:
+def meaning() -> Embeds:
     """
     What gives vectors, for a worker.
 
@@ -101,11 +101,11 @@ class Guarding:
         self._open_logs = frozenset(each.name for each in listed if each.log_content)
         self._of_rules: dict[tuple[str, ...], Chosen] = {}
         workers = [each for each in config.policies if each.kind in {*KINDS, "json_schema"}]
-        meaning = any(each.kind == "injection" and each.injection.vectors for each in workers)
+        by_meaning = any(each.kind == "injection" and each.injection.vectors for each in workers)
         self.looks = Looks(
             metrics,
             log,
-            Workers(workers, config.workers, config.queue, load if meaning else None)
+            Workers(workers, config.workers, config.queue, load if by_meaning else None)
             if workers
             else None,
         )
@@ -132,6 +132,11 @@ class Guarding:
         for guard in self._guards.values():
             if guard.moderation is not None:
                 guard.moderation.close()
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """All of them."""
+        return tuple(self._guards.values())
 
     @property
     def gates(self) -> tuple[Gate, ...]:

@@ -43,45 +43,69 @@ def _rule(name: str, weight: float, pattern: str) -> Rule:
     return Rule(name, weight, re.compile(pattern, re.IGNORECASE))
 
 
-_OLD = r"(?:previous|prior|preceding|above|earlier|existing|former|initial|original|all|any|every|your|these|those|the|my)"
-_ORDERS = r"(?:instructions?|prompts?|rules?|guidelines?|directions?|directives?|constraints?|polic(?:y|ies)|commands?|programming|guardrails?|restrictions?|safety)"
+_OLD = (
+    r"(?:previous|prior|preceding|above|earlier|existing|former|initial|original"
+    r"|all|any|every|your|these|those|the|my)"
+)
+_ORDERS = (
+    r"(?:instructions?|prompts?|rules?|guidelines?|directions?|directives?|constraints?"
+    r"|polic(?:y|ies)|commands?|programming|guardrails?|restrictions?|safety)"
+)
 RULES = (
     _rule("override", 0.9,
           rf"\b(?:ignore|disregard|forget|override|bypass|discard|drop|abandon|stop following)\b"
           rf"(?:\W+\w+){{0,4}}?\W+{_OLD}\b(?:\W+\w+){{0,4}}?\W+{_ORDERS}\b"),
     _rule("override everything", 0.8,
-          r"\b(?:ignore|disregard|forget)\b(?:\W+\w+){0,2}?\W+(?:everything|anything|all)\b(?:\W+\w+){0,3}?"
+          r"\b(?:ignore|disregard|forget)\b(?:\W+\w+){0,2}?\W+(?:everything|anything"
+          r"|all)\b(?:\W+\w+){0,3}?"
           r"\W+(?:above|before|previous(?:ly)?|told|said|prior|learned)\b"),
     _rule("override, in other languages", 0.9,
-          r"\b(?:ignor\w+|vergiss|vergesst|missachte)\b.{0,40}\b(?:anweisung|vorgaben|regeln|instruktion)"
-          r"|\b(?:ignor\w+|oublie[zr]?|néglige[zr]?)\b.{0,40}\b(?:instructions|consignes|règles|directives)"
-          r"|\b(?:ignora\w*|olvida\w*|descarta\w*|dimentica\w*)\b.{0,40}\b(?:instrucciones|reglas|istruzioni|regole|indicaciones)"
+          r"\b(?:ignor\w+|vergiss|vergesst|missachte)\b.{0,40}\b(?:anweisung|vorgaben|regeln"
+          r"|instruktion)"
+          r"|\b(?:ignor\w+|oublie[zr]?|néglige[zr]?)\b.{0,40}\b(?:instructions|consignes|règles"
+          r"|directives)"
+          r"|\b(?:ignora\w*|olvida\w*|descarta\w*|dimentica\w*)\b.{0,40}\b(?:instrucciones"
+          r"|reglas|istruzioni|regole|indicaciones)"
           r"|\b(?:ignore|esqueça|desconsidere)\b.{0,40}\b(?:instruções|regras)"
           r"|(?:忽略|无视|忘记).{0,20}(?:指令|提示|规则|说明)"),
     _rule("reveal", 0.8,
-          r"\b(?:reveal|show|print|repeat|output|display|leak|tell|give|dump|recite|share|write out|spell out|what (?:is|are|was|were))\b"
-          r"(?:\W+\w+){0,5}?\W+(?:system (?:prompt|message|instructions?)|hidden (?:prompt|instructions?|rules)|"
-          r"(?:initial|original|secret|internal|confidential) (?:prompt|instructions?|rules|guidelines)|developer (?:message|prompt)|"
-          r"(?:your|the) (?:exact |full |entire )?(?:instructions|prompt|guidelines)(?! (?:for|of|to|on|manual))|"
+          r"\b(?:reveal|show|print|repeat|output|display|leak|tell|give|dump|recite|share"
+          r"|write out|spell out|what (?:is|are|was|were))\b"
+          r"(?:\W+\w+){0,5}?\W+(?:system (?:prompt|message|instructions?)|hidden (?:prompt"
+          r"|instructions?|rules)|"
+          r"(?:initial|original|secret|internal|confidential) (?:prompt|instructions?|rules"
+          r"|guidelines)|developer (?:message|prompt)|"
+          r"(?:your|the) (?:exact |full |entire )?(?:instructions|prompt|guidelines)(?! (?:for"
+          r"|of|to|on|manual))|"
           r"(?:everything|words|text) (?:above|before))\b"),
     _rule("no limits", 0.85,
-          r"\b(?:you are|you're|act|pretend|role-?play|behave|respond|answer|operate|simulate|become|speak)\b.{0,80}?"
+          r"\b(?:you are|you're|act|pretend|role-?play|behave|respond|answer|operate|simulate"
+          r"|become|speak)\b.{0,80}?"
           r"\b(?:DAN\b|jail-?broken|unrestricted|unfiltered|uncensored|amoral|"
-          r"(?:no|without(?: any)?|free (?:of|from)(?: all)?) (?:restrictions?|rules|limits?|limitations|filters?|ethic\w*|moral\w*|guidelines|censorship|safety))"),
+          r"(?:no|without(?: any)?|free (?:of|from)(?: all)?) (?:restrictions?|rules|limits?"
+          r"|limitations|filters?|ethic\w*|moral\w*|guidelines|censorship|safety))"),
     _rule("mode", 0.75,
-          r"\b(?:do anything now|(?:DAN|developer|god|sudo|admin|debug|jailbreak|unrestricted|maintenance|evil|opposite) mode\b)"),
+          r"\b(?:do anything now|(?:DAN|developer|god|sudo|admin|debug|jailbreak|unrestricted"
+          r"|maintenance|evil|opposite) mode\b)"),
     _rule("delimiters", 0.75,
-          r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|?>?|\[/?INST\]|<</?SYS>>|</?(?:system|instructions?|admin)(?:[ _-](?:prompt|message|override))?>"
-          r"|^\W{0,5}(?:system|admin|developer|assistant)(?: (?:override|message|note|prompt|update))?\W{0,4}:|\bSYSTEM OVERRIDE\b|"
-          r"-{3,}\s?(?:begin|end|new)\b.{0,20}\b(?:system|prompt|instructions?)"),
+          r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|?>?|\[/?INST\]"
+          r"|<</?SYS>>|</?(?:system|instructions?|admin)(?:[ _-](?:prompt|message|override))?>"
+          r"|^\W{0,5}(?:system|admin|developer|assistant)(?: (?:override|message|note|prompt"
+          r"|update))?\W{0,4}:|\bSYSTEM OVERRIDE\b|"
+          r"-{3,20}+\s?(?:begin|end|new)\b.{0,20}\b(?:system|prompt|instructions?)"),
     _rule("new orders", 0.6,
-          r"\b(?:new|updated|real|actual|true|revised) (?:instructions?|task|directives?|orders?|objective|system prompt)\b\s?(?::|is|are|follow)"
+          r"\b(?:new|updated|real|actual|true|revised) (?:instructions?|task|directives?|orders?"
+          r"|objective|system prompt)\b\s?(?::|is|are|follow)"
           r"|\byour (?:new|real|only|true) (?:task|goal|purpose|instruction|role|objective)\b"),
     _rule("secrecy", 0.7,
-          r"\b(?:do not|don't|never|without) (?:tell|telling|mention|mentioning|inform|informing|notify|notifying|alert|alerting|reveal|disclose|let)\b.{0,30}\b(?:the )?(?:user|human|anyone|operator|customer)"),
+          r"\b(?:do not|don't|never|without) (?:tell|telling|mention|mentioning|inform|informing"
+          r"|notify|notifying|alert|alerting|reveal|disclose|let)\b.{0,30}\b(?:the )?(?:user"
+          r"|human|anyone|operator|customer)"),
     _rule("exfiltration", 0.7,
-          r"\b(?:send|post|forward|exfiltrate|upload|e-?mail|transmit|leak|append|include|encode)\b.{0,80}?"
-          r"\b(?:conversation|chat history|api[ _-]?keys?|credentials?|passwords?|secrets?|tokens?|customer data|system prompt|context|user data|env(?:ironment)? variables?)\b"
+          r"\b(?:send|post|forward|exfiltrate|upload|e-?mail|transmit|leak|append|include"
+          r"|encode)\b.{0,80}?"
+          r"\b(?:conversation|chat history|api[ _-]?keys?|credentials?|passwords?|secrets?"
+          r"|tokens?|customer data|system prompt|context|user data|env(?:ironment)? variables?)\b"
           r".{0,60}?(?:https?://|[\w.]+@[\w.]+|\bto\b|\bin the url|webhook|image)"),
 )  # fmt: skip
 
@@ -92,8 +116,9 @@ _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){12,2000}(?![0-9A-Fa-f])")
 _ESCAPES = re.compile(r"\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}")
 _SPELLED = re.compile(r"(?<!\S)(?:\w ){4,200}\w(?!\S)")
-WINDOW = 300  # characters that are judged at once: an attack in a long text must not drown in it
-MAX_WINDOWS = 256
+LEAST_WINDOW = 60  # characters that are judged at once: an attack must not drown in a long text
+MAX_WINDOWS = 512
+_SENTENCES = re.compile(r"[^.!?\n\u3002]{1,300}[.!?\n\u3002]*\s{0,8}|.", re.DOTALL)
 NEAREST = 3
 # An attack must be so much nearer to attacks, in cosine, for a score of one half; and how fast the
 # score rises around that. Chosen on the examples; docs/guardrails.md has what others make of it.
@@ -206,7 +231,13 @@ def _unescaped(found: "re.Match[str]") -> str:
 
 
 def windows(text: str) -> list[str]:
-    """Parts of the text that overlap by a half; of a very long one as many as there may be."""
-    step = WINDOW // 2
-    found = [text[at : at + WINDOW] for at in range(0, max(1, len(text) - step), step)]
-    return [part for part in found if part.strip()][:MAX_WINDOWS] or [text[:WINDOW]]
+    """Sentences, short ones with the next; of a very long text as many as there may be."""
+    found, held = list[str](), ""
+    for part in _SENTENCES.findall(text):
+        held += part
+        if len(held) >= LEAST_WINDOW:
+            found.append(held)
+            held = ""
+        if len(found) >= MAX_WINDOWS:
+            return found
+    return [*found, held] if held.strip() or not found else found

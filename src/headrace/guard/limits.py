@@ -23,7 +23,9 @@ def excess(limits: Limits, size: int, tree: dict[str, Any] | None) -> list[tuple
     count = len(messages) if isinstance(messages, list) else 0
     if limits.max_messages is not None and count > limits.max_messages:
         found.append((MESSAGES, f"it has {count} messages, and {limits.max_messages} are allowed"))
-    for name in tree:
-        if name in limits.deny or (limits.allow and name not in {*limits.allow, *NEEDED}):
-            found.append((PARAMETER, f"the parameter `{name[:64]}` is not allowed"))
+    found += [
+        (PARAMETER, f"the parameter `{name[:64]}` is not allowed")
+        for name in tree
+        if name in limits.deny or (limits.allow and name not in {*limits.allow, *NEEDED})
+    ]
     return found

@@ -48,7 +48,9 @@ _IBAN_LENGTHS = {
 
 _PHONES = (
     re.compile(  # +49 (0)30 901820-12, 0049 30 901820
-        r"(?<![\w+.])(?:\+|00)[1-9][0-9]{0,2}(?:[ ./-]?\(?[0-9]{1,5}\)?){2,6}(?![\w])", re.ASCII
+        r"(?<![\w+.])(?<![0-9][ -])(?:\+|00)[1-9][0-9]{0,2}"
+        r"(?:[ ./-]?\(?[0-9]{1,5}\)?){2,6}(?![\w])",
+        re.ASCII,
     ),
     re.compile(  # (212) 555-0188, 1-212-555-0188 x12
         r"(?<![\w+.-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}([ .-]))[2-9][0-9]{2}[ .-]"
@@ -56,13 +58,16 @@ _PHONES = (
         re.ASCII,
     ),
     re.compile(  # 030 901820, 020 7946 0958, 01 42 68 53 00
-        r"(?<![\w+.,/-])\(?0[1-9][0-9]{0,4}\)?[ /-](?:[0-9]{2,8}[ -]?){1,4}(?<=[0-9])(?![\w.,/-]{0,8}[0-9])",
+        r"(?<![\w+.,/-])(?<![0-9][ -])\(?0[1-9][0-9]{0,4}\)?[ /-](?:[0-9]{2,8}[ -]?){1,4}(?<=[0-9]"
+        r")(?![\w.,/-]{0,8}[0-9])",
         re.ASCII,
     ),
 )
 _PHONE_WORD = re.compile(
-    r"(?i:\b(?:tel|phone|telephone|mobile|cell|cellphone|fax|whatsapp|telefon|handy|mobil|call me (?:at|on)"
-    r"|call|text me at)(?: (?:number|no|nr))?(?: is)?[.:]{0,2} ?)(\+?[0-9(][0-9 ()./-]{5,20}[0-9])(?![\w])",
+    r"(?i:\b(?:tel|phone|telephone|mobile|cell|cellphone|fax|whatsapp|telefon|handy|mobil"
+    r"|call me (?:at|on)"
+    r"|call|text me at)(?: (?:number|no"
+    r"|nr))?(?: is)?[.:]{0,2} ?)(\+?[0-9(][0-9 ()./-]{5,20}[0-9])(?![\w])",
     re.ASCII,
 )
 PHONE_DIGITS = range(7, 16)  # E.164 has 15 at most
@@ -80,7 +85,8 @@ _MAC = re.compile(
     r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])", re.ASCII
 )
 _COIN = re.compile(
-    r"(?<![\w])(?:bc1[02-9ac-hj-np-z]{11,71}|0x[0-9a-fA-F]{40}|[13][1-9A-HJ-NP-Za-km-z]{25,34})(?![\w])",
+    r"(?<![\w])(?:bc1[02-9ac-hj-np-z]{11,71}|0x[0-9a-fA-F]{40}"
+    r"|[13][1-9A-HJ-NP-Za-km-z]{25,34})(?![\w])",
     re.ASCII,
 )
 _BASE58 = {letter: index for index, letter in enumerate(
@@ -211,7 +217,7 @@ ENTITIES: dict[str, Find] = {
     "CRYPTO": _coins,
     "PHONE_NUMBER": _phones,  # the last: others have such groups of digits in them
 }
-_NEEDED = re.compile(r"[0-9]{2}|[0-9a-fA-F]:|@")  # whatever is found has one of these
+_NEEDED = re.compile(r"[0-9@]|[a-fA-F]:")  # whatever is found has one of these
 
 
 class Patterns:

@@ -105,47 +105,50 @@ def _nlp_engine(config: Pii) -> Any:
 
 def _words(provider: Any, language: str) -> Any:
     """Words only: of them Presidio needs those around a finding, such as `card` before a number."""
-    spacy = _module("spacy")
+    return type("Words", (_Words, provider.NlpEngine), {})(
+        _module("spacy").blank(language), provider.NlpArtifacts, language
+    )
 
-    class Words(provider.NlpEngine):  # type: ignore[misc] # the package has no types
-        """Splits at what is no letter (``NlpEngine``)."""
 
-        def __init__(self) -> None:
-            self._split = spacy.blank(language)
+class _Words:
+    """Splits at what is no letter (``NlpEngine``)."""
 
-        def load(self) -> None:
-            """Nothing is to be loaded."""
+    def __init__(self, split: Any, made: Any, language: str) -> None:
+        self._split = split
+        self._made = made
+        self._language = language
 
-        def is_loaded(self) -> bool:
-            return True
+    def load(self) -> None:
+        """Nothing is to be loaded."""
 
-        def process_text(self, text: str, language: str) -> Any:
-            doc = self._split(text)
-            return provider.NlpArtifacts(
-                entities=[],
-                tokens=doc,
-                tokens_indices=[token.idx for token in doc],
-                lemmas=[token.lower_ for token in doc],
-                nlp_engine=self,
-                language=language,
-            )
+    def is_loaded(self) -> bool:
+        return True
 
-        def process_batch(
-            self, texts: Iterable[str], language: str, **_options: Any
-        ) -> Iterator[tuple[str, Any]]:
-            for text in texts:
-                yield text, self.process_text(text, language)
+    def process_text(self, text: str, language: str) -> Any:
+        doc = self._split(text)
+        return self._made(
+            entities=[],
+            tokens=doc,
+            tokens_indices=[token.idx for token in doc],
+            lemmas=[token.lower_ for token in doc],
+            nlp_engine=self,
+            language=language,
+        )
 
-        def is_stopword(self, word: str, _language: str) -> bool:
-            return bool(self._split.vocab[word].is_stop)
+    def process_batch(
+        self, texts: Iterable[str], language: str, **_options: Any
+    ) -> Iterator[tuple[str, Any]]:
+        for text in texts:
+            yield text, self.process_text(text, language)
 
-        def is_punct(self, word: str, _language: str) -> bool:
-            return bool(self._split.vocab[word].is_punct)
+    def is_stopword(self, word: str, _language: str) -> bool:
+        return bool(self._split.vocab[word].is_stop)
 
-        def get_supported_entities(self) -> Sequence[str]:
-            return []
+    def is_punct(self, word: str, _language: str) -> bool:
+        return bool(self._split.vocab[word].is_punct)
 
-        def get_supported_languages(self) -> Sequence[str]:
-            return [language]
+    def get_supported_entities(self) -> Sequence[str]:
+        return []
 
-    return Words()
+    def get_supported_languages(self) -> Sequence[str]:
+        return [self._language]

@@ -1,4 +1,4 @@
-"""What a client gets for an answer that a guard refuses: the same answer, empty, and why it ended."""
+"""What a client gets for an answer that a guard refuses: the same, empty, and why it ended."""
 
 from typing import Any
 

@@ -17,7 +17,8 @@ FORMS = {
     "PRIVATE_KEY": r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]{0,20000}+"
     r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?",
     "AWS_KEY": r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}(?![A-Za-z0-9])",
-    "GITHUB_TOKEN": r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})",
+    "GITHUB_TOKEN": r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{36,255}"
+    r"|github_pat_[A-Za-z0-9_]{22,255})",
     "GITLAB_TOKEN": r"(?<![A-Za-z0-9])gl(?:pat|ptt|rt|dt|cbt)-[A-Za-z0-9_-]{20,64}",
     "SLACK_TOKEN": r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,250}"
     r"|https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9/_-]{20,200}",
@@ -28,12 +29,14 @@ FORMS = {
     "PACKAGE_TOKEN": r"(?<![A-Za-z0-9])(?:npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{50,500})",
     "SENDGRID_KEY": r"(?<![A-Za-z0-9])SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}",
     "HEADRACE_KEY": r"(?<![A-Za-z0-9])hr-[0-9A-Za-z]{8}-[0-9A-Za-z]{49}",
-    "JWT": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}+\.eyJ[A-Za-z0-9_-]{8,4000}+\.[A-Za-z0-9_-]{16,1000}",
+    "JWT": r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,4000}+\.eyJ[A-Za-z0-9_-]{8,4000}+"
+    r"\.[A-Za-z0-9_-]{16,1000}",
     "URL_PASSWORD": r"(?<=://)[^\s/:@\"']{1,100}+:(?P<it>[^\s/@\"']{3,200})(?=@)",
     "BEARER_TOKEN": r"(?:[Bb]earer|BEARER) (?P<it>[A-Za-z0-9._~+/-]{20,4000}={0,2})",
-    "PASSWORD": r"(?i:(?<![a-z])(?:password|passwd|passphrase|pwd|secret|api[_ -]?key|access[_ -]?key"
+    "PASSWORD": r"(?i:(?<![a-z])(?:password|passwd|passphrase|pwd|secret|api[_ -]?key"
+    r"|access[_ -]?key"
     r"|(?:access|auth|api|refresh)[_ -]?token|client[_ -]?secret|secret[_ -]?(?:access[_ -]?)?key)"
-    r"[\"']?\s{0,3}(?::=|[:=]|\bis\b)\s{0,3})[\"'`]?(?P<it>[^\s\"'`,;<>(){}]{8,200})",
+    r"[\"']?\s{0,3}(?::=|[:=]|\bis\b)\s{0,3})[\"'`]?(?P<it>[^\s\"'`,;<>(){}]{7,199}[^\s\"'`,;<>(){}.!?:])",
 }
 # Without one of these words a form is not there, which is found out thirty times as fast.
 HINTS = {
@@ -98,7 +101,7 @@ class Secrets:
 
 
 def _is_random(value: str) -> bool:
-    """Whether it looks made rather than said: not one plain word, not one letter again and again."""
+    """Whether it looks made rather than said: no plain word, not one letter again and again."""
     if value.rstrip(".!?").isalpha():
         return False
     counts = Counter(value)

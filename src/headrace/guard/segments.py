@@ -11,7 +11,7 @@ So a client waits for hardly more than the word that is being written.
 import re
 from typing import NamedTuple
 
-# What is kept at most when nothing allows a cut, such as one word of base64: longer secrets are cut.
+# What is kept when nothing allows a cut, such as one word of base64: longer secrets are cut.
 MAX_HELD = 4096
 MAX_KEY = 16_384  # a private key
 # What a detector sees before a segment: `password: ` may be in the segment before.
@@ -21,9 +21,13 @@ CONTEXT = 64
 _WIDE = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20"
 _WORD = re.compile(rf"([^\s{_WIDE}]*)([\s{_WIDE}])")
 # Letters with punctuation around them. Longer ones may be keys, which have no digits by chance.
-_PLAIN = re.compile(r"[\"'(\[{*_#>`“‘«¿¡]{0,6}+(?:[^\W\d_]{1,24}+(?:['’-][^\W\d_]{1,24}+){0,4}+)?"
-                    r"[.,;:!?)\"'\]}*_`”’»…–—-]{0,4}")  # fmt: skip
-_SENTENCE = re.compile(r"[.!?…。！？][\"')\]”’»]{0,3}$")
+_OPEN, _CLOSE = r"\u2018\u201c\u00ab\u00bf\u00a1", r"\u2019\u201d\u00bb\u2026"
+_STOPS = r"\u2013\u2014-"  # dashes
+_LETTERS = r"[^\W\d_]{1,24}+(?:['\u2019-][^\W\d_]{1,24}+){0,4}+"
+_PLAIN = re.compile(
+    rf"[\"'(\[{{*_#>`{_OPEN}]{{0,6}}+(?:{_LETTERS})?[.,;:!?)\"'\]}}*_`{_CLOSE}{_STOPS}]{{0,4}}"
+)
+_SENTENCE = re.compile(rf"[.!?\u2026\u3002\uff01\uff1f][\"')\]{_CLOSE}]{{0,3}}$")
 _LINE_ENDS = "\n\r"
 _BEGIN = "-----BEGIN"
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
@@ -107,7 +111,5 @@ class Segments:
 
 def _within_key(held: str) -> bool:
     """Whether a private key has begun there and not ended."""
-    begun = None
-    for begun in _KEY.finditer(held):
-        pass
-    return begun is not None and _KEY_END.search(held, begun.end()) is None
+    begun = [found.end() for found in _KEY.finditer(held)]
+    return bool(begun) and _KEY_END.search(held, begun[-1]) is None

@@ -1,7 +1,7 @@
 """
 An answer that is streamed, made anew frame by frame without what must not leave: each text in it is
-judged in segments, so that no part of a finding is ever sent. Which texts a dialect's events have is
-dialects.py's; what is looked for, the judge's.
+judged in segments, so that no part of a finding is ever sent. Which texts a dialect's events have
+is dialects.py's; what is looked for, the judge's.
 """
 
 import re
@@ -30,7 +30,7 @@ AtEnd = Callable[[list[str]], Awaitable[None]]
 
 _ENDS = frozenset({"message_stop", "response.completed"})
 _ANSWERS = frozenset({"content", "text", "response.output_text"})
-_FRAME = re.compile(rb"(.*?)\r?\n\r?\n", re.DOTALL)
+_FRAME_END = re.compile(rb"\r?\n\r?\n")
 
 
 class Channel:
@@ -70,11 +70,12 @@ class Stream:
             Unavailable: a frame is too large to be judged.
 
         """
+        seen = max(0, len(self._tail) - 3)  # an end may have begun there
         data = self._tail + data
         self._made, position = [], 0
-        for found in _FRAME.finditer(data):
-            self._made.append(await self._frame(found[1]))
-            position = found.end()
+        while (found := _FRAME_END.search(data, seen)) is not None:
+            self._made.append(await self._frame(data[position : found.start()]))
+            position = seen = found.end()
         self._tail = data[position:]
         if len(self._tail) > MAX_FRAME_BYTES:
             raise Unavailable("a frame of the stream is too large")
@@ -178,7 +179,8 @@ def _parsed(frame: bytes) -> tuple[bytes, bytes | None]:
     """The lines before the data, and the data; None where there is none."""
     if frame.startswith(b"data:") and b"\n" not in frame:
         return b"", frame[5:].strip()
-    head, data = [], []
+    head: list[bytes] = []
+    data: list[bytes] = []
     for line in frame.splitlines():
         (data if line.startswith(b"data:") else head).append(line)
     if not data:

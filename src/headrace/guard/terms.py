@@ -1,4 +1,4 @@
-"""Words and phrases of an operator's own, in any case, as whole words, whatever space is between."""
+"""Words and phrases of an operator's own: in any case, as whole words, whatever space is there."""
 
 import re
 from collections.abc import Sequence

@@ -16,7 +16,8 @@ TEXTS = frozenset({
 QUOTED = frozenset({"arguments", "partial_json"})
 # Tokens of a text one by one, or their numbers, would tell what was taken out of it.
 SPELLED = frozenset({
-    "logprobs", "prompt_logprobs", "token_ids", "prompt_token_ids", "top_logprobs", "encrypted_content",
+    "encrypted_content", "logprobs", "prompt_logprobs", "prompt_token_ids", "token_ids",
+    "top_logprobs",
 })  # fmt: skip
 
 
@@ -78,11 +79,12 @@ def silenced(tree: Any) -> bool:
     found, todo = False, [tree]
     while todo:
         node = todo.pop()
-        if isinstance(node, dict):
-            for key in SPELLED & node.keys():
-                if node[key] is not None:
-                    node[key], found = None, True
-            todo += node.values()
-        elif isinstance(node, list):
+        if isinstance(node, list):
             todo += node
+        if not isinstance(node, dict):
+            continue
+        spelled = {key: None for key in SPELLED & node.keys() if node[key] is not None}
+        found = found or bool(spelled)
+        node |= spelled
+        todo += node.values()
     return found

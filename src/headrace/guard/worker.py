@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
+from typing import cast
 
 from headrace.config.guards import GuardPolicy
 from headrace.errors import HeadraceError, StartError
@@ -123,8 +124,7 @@ class Workers:
             Unavailable: too many looks wait already, or the worker died.
 
         """
-        found: list[Sequence[Finding]] = await self._ask(look, name, texts)
-        return found
+        return cast(list[Sequence[Finding]], await self._ask(look, name, texts))
 
     async def fault(self, name: str, wanted: object, text: str) -> str:
         """
@@ -134,8 +134,7 @@ class Workers:
             Unavailable: too many looks wait already, or the worker died.
 
         """
-        found: str = await self._ask(check, name, wanted, text)
-        return found
+        return cast(str, await self._ask(check, name, wanted, text))
 
     async def _ask(self, function: Callable[..., object], *arguments: object) -> object:
         if self._pool is None:

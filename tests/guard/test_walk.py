@@ -1,0 +1,68 @@
+"""walk.py: all that people and models wrote is found, and nothing of what is around it."""
+
+from typing import Any
+
+import pytest
+
+from headrace.guard.walk import silenced, spots
+
+TREES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"model": "m", "messages": [{"role": "user", "name": "n", "content": "T"}]}, {"T"}),
+    ({"messages": [{"content": [{"type": "text", "text": "T"},
+                                {"type": "image_url", "image_url": {"url": "u"}}]}]}, {"T"}),
+    ({"prompt": ["T", "U"], "suffix": "V", "user": "x"}, {"T", "U", "V"}),
+    ({"input": "T", "instructions": "U"}, {"T", "U"}),
+    ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "T"}]},
+                {"type": "function_call_output", "call_id": "c", "output": "U"}]}, {"T", "U"}),
+    ({"input": [1, 2]}, set()),
+    ({"system": [{"type": "text", "text": "T", "cache_control": {"type": "ephemeral"}}]}, {"T"}),
+    ({"messages": [{"role": "assistant", "content": [
+        {"type": "tool_use", "id": "i", "name": "n", "input": {"to": "T", "cc": ["U", {"x": "V"}]}},
+        {"type": "thinking", "thinking": "W", "signature": "s"}]}]}, {"T", "U", "V", "W"}),
+    ({"messages": [{"content": [{"type": "document", "source": {"type": "text", "data": "T"}}]}]},
+     {"T"}),
+    ({"messages": [{"tool_calls": [{"id": "i", "function": {"name": "n", "arguments": "T"}}]}]},
+     {"T"}),
+    ({"query": "T", "documents": ["U", {"text": "V"}], "text_1": "W"}, {"T", "U", "V", "W"}),
+    ({"choices": [{"finish_reason": "stop", "message": {"content": "T", "refusal": "U",
+                                                        "reasoning": "V"}}]}, {"T", "U", "V"}),
+    ({"content": "data:image/png;base64,AAAA"}, set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tree", "texts"), TREES)
+def test_texts(tree: dict[str, Any], texts: set[str]) -> None:
+    """In requests and answers of every API."""
+    assert texts == {spot.text for spot in spots(tree)}
+
+
+def test_what_is_put_stands_in_the_tree() -> None:
+    """Whose message it is, and whether it is JSON, is told, too."""
+    tree: dict[str, Any] = {
+        "messages": [{"role": "tool", "content": ["a"], "function": {"arguments": "{}"}}]
+    }
+    found = {spot.text: spot for spot in spots(tree, ["messages"])}
+
+    assert [("tool", False), ("tool", True)] == [
+        (found[text].role, found[text].quoted) for text in ("a", "{}")
+    ]
+    found["a"].put("b")
+    assert ["b"] == tree["messages"][0]["content"]
+
+
+def test_depth_is_free() -> None:
+    """A tree may be as deep as a body can be."""
+    tree: dict[str, Any] = {"content": "T"}
+    for _ in range(5000):
+        tree = {"content": [tree]}
+
+    assert ["T"] == [spot.text for spot in spots(tree)]
+
+
+def test_what_spells_a_text_is_silenced() -> None:
+    """Wherever it is, and only where there is something."""
+    tree = {"choices": [{"logprobs": {"content": []}, "token_ids": [1]}], "prompt_logprobs": None}
+
+    assert silenced(tree)
+    assert {"choices": [{"logprobs": None, "token_ids": None}], "prompt_logprobs": None} == tree
+    assert not silenced(tree)
