@@ -23,6 +23,7 @@ from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
 from headrace.config.limits import Limits
 from headrace.config.metering import Metering
+from headrace.config.pressure import Pressure, unknowns
 from headrace.config.queue import Queue
 from headrace.config.routing import Routing
 from headrace.config.rules import Rule, conflicts
@@ -176,6 +177,7 @@ class Config(Section):
     )
     routing: Routing = Routing()
     queue: Queue = Queue()
+    pressure: Pressure = Pressure()
     rules: tuple[Rule, ...] = Field(
         default=(), description="Who gets what: of these the first that matches decides."
     )
@@ -267,6 +269,12 @@ class Config(Section):
         if self.rules and self.rules_file is not None:
             refused.append(_refusal("has `rules` beside it; keep one of the two", "rules_file"))
         return self._unless(refused)
+
+    @model_validator(mode="after")
+    def _pressure_is_known(self) -> Self:
+        names = {name for model in self.models for name in (model.name, *model.aliases)}
+        found = unknowns(self.pressure, names, self.queue.classes)
+        return self._unless([_refusal(text, "pressure", *at) for text, at in found])
 
     @model_validator(mode="after")
     def _guards_are_known(self) -> Self:

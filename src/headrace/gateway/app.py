@@ -70,10 +70,7 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 
 class Gateway:
-    """
-    One gateway process. ``start``, then ``stop``; requests arrive through ``inspect`` and
-    ``handle``.
-    """
+    """One gateway process: ``start``, then ``stop``; requests come by ``inspect`` and ``handle``."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -142,7 +139,8 @@ class Gateway:
         """Who stands in a request's way before it is placed, in this order; who hears its end."""
         self.quota.adopt(self.door)
         quota, guards, meter = self.quota, self.guarding, self.meter
-        self.pipeline.gates = *self.diary.gates, *quota.gates(), *guards.gates, *tally.gates(meter)
+        first = *self.diary.gates, *self.pipeline.pressure.gates
+        self.pipeline.gates = *first, *quota.gates(), *guards.gates, *tally.gates(meter)
         self.hears = (*guards.hears, *self.diary.hears, *quota.hears(), *tally.hears(meter))
 
     def _show(self) -> None:
@@ -154,7 +152,7 @@ class Gateway:
         )  # fmt: skip
         self.sight.bill = self.meter
         self.instruments = Instruments(self.config.diagnosis, self.metrics, self.sight)
-        self.pipeline.usher.count(self.metrics, self.placement.models)
+        self.pipeline.measure(self.metrics)
         EventMetrics(registry, self.feeds.seen)
         LedgerMetrics(registry, lambda: tally.seen(self.meter))
         LimitMetrics(registry, self.quota.seen)

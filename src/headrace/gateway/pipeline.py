@@ -24,6 +24,7 @@ from headrace.gateway.gate import Gate
 from headrace.gateway.guarded import relaying
 from headrace.gateway.media import MediaGate
 from headrace.gateway.placement import Placement
+from headrace.gateway.pressure import Pressure
 from headrace.gateway.relay import Relay
 from headrace.gateway.salt import SALTED, salted
 from headrace.gateway.steer import Steer
@@ -31,6 +32,7 @@ from headrace.gateway.traits import traits
 from headrace.gateway.usher import Usher
 from headrace.gateway.waiting import Waiting
 from headrace.routing.stickiness import Stickiness
+from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.writer import Writer
 from headrace.types import RequestFacts
 
@@ -50,15 +52,22 @@ class Pipeline:
         self._log = log
         self.gates: tuple[Gate, ...] = ()  # who may change or refuse what is sent, in this order
         self._catalogue = catalogue
+        self._placement = placement
         self._timeouts = config.timeouts
         self._sticky = Stickiness()
         waiting = Waiting(config, catalogue.models)
         queue_s, most = config.timeouts.queue_s, config.routing.max_waiting
         self.usher = Usher(config.queue, queue_s, most, log.event)
+        self.pressure = Pressure(config.pressure, placement, self.usher, steer, log.event)
         self._dispatcher = Dispatcher(config, placement, waiting, self.usher, self._sticky)
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
         self._media = MediaGate(config.media.allowed_hosts)
+
+    def measure(self, metrics: Metrics) -> None:
+        """Let the queue and what gives way be seen in these metrics."""
+        self.usher.count(metrics, self._placement.models)
+        self.pressure.measure(metrics)
 
     @property
     def retries(self) -> RetryBudget:

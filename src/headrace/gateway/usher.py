@@ -21,7 +21,7 @@ LEAST_S, MOST_S, UNKNOWN_S = 1, 3600, 2
 # Events of one class are this far apart (s), however many are turned away.
 QUIET_S = 10.0
 EVICTED = "evicted"
-REASONS = (FULL, DEADLINE, EVICTED)
+REASONS = (FULL, DEADLINE, EVICTED, "pressure")
 
 Event = Callable[..., None]
 

@@ -71,9 +71,18 @@ class Drain:
         they have left to it and to lower ones.
         """
         higher, same = self._line.ahead(ask)
+        return self._time_s(higher, same, ask.rank, now)
+
+    def longest_s(self, rank: int, now: float) -> float | None:
+        """The same for a request behind all of its class, as of a tenant that waits for most."""
+        line = self._line
+        higher = sum(line.of(each).tokens for each in line.ranks() if each > rank)
+        return self._time_s(higher, line.of(rank).tokens, rank, now)
+
+    def _time_s(self, higher: float, same: float, rank: int, now: float) -> float | None:
         if not higher and not same:
             return 0.0
-        tap = self._tap(ask.rank, now)
+        tap = self._tap(rank, now)
         if tap is None or not tap.all:
             return None
         return (higher / tap.all + same / max(tap.low, tap.all / 20)) * tap.over_s
