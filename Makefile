@@ -100,7 +100,7 @@ bench-decision: ## What one routing decision costs in CPU time (half a minute)
 chart: ## Write the chart's schema and README anew, and copy what it takes from observability/
 	$(UV) python -m deploy.kit.values
 
-deploy-check: ## The chart against the CRDs of other projects: $HEADRACE_CRDS, see scripts/fetch-crds
+deploy-check: ## The chart: other projects' CRDs (scripts/fetch-crds, HEADRACE_CRDS), policies of checkov
 	$(UV) pytest -n 0 -m crds tests/deploy
 
 conformance: ## Headrace and five peers against the conformance kit (7 minutes); writes docs/conformance.md

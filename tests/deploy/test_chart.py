@@ -89,6 +89,14 @@ def test_pods_are_restricted(path: Path) -> None:
 
 
 @each_profile
+def test_only_the_gateway_may_ask_kubernetes(path: Path) -> None:
+    """No other pod has a token of the API server."""
+    for pod in pods(profile(path)):
+        gateway = pod.get("serviceAccountName") == "prod-headrace"
+        assert gateway == pod.get("automountServiceAccountToken", True)
+
+
+@each_profile
 def test_no_secret_is_written_down(path: Path) -> None:
     """Secrets are named, never held: there is no object of that kind, and no value of a key."""
     objects = profile(path)
