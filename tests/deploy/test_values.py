@@ -29,7 +29,7 @@ modelDefaults:
 
 def test_nothing_is_stale() -> None:
     """`make chart` would change no file of the chart."""
-    assert [] == stale()
+    assert [] == stale(), "run `make chart`"
 
 
 def test_every_value_is_described() -> None:
