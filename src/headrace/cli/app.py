@@ -95,6 +95,13 @@ COMMANDS = {
             "headrace route explain --file request.json",
         ),
     ),
+    "guard": Entry(
+        "Tell what guards say of a text, without sending it to a model.",
+        (
+            'headrace guard test --text "Write to anna@example.org"',
+            "headrace guard test --file prompt.txt --guard pii",
+        ),
+    ),
     "experiment": Entry(
         "Show the experiments of a running gateway, and give an arm another share.",
         ("headrace experiment status", "headrace experiment ramp new-model candidate 25"),
@@ -121,6 +128,10 @@ COMMANDS = {
             "headrace bench load --url http://gateway:8000 --rate 5 --html load.html",
             "headrace bench load --concurrency 1,2,4,8,16",
         ),
+    ),
+    "aws": Entry(
+        "Start, pause and end a deployment on AWS, and tell what it costs.",
+        ("headrace aws up --stack eks --env dev", "headrace aws pause --stack eks --env dev"),
     ),
     "models": Entry(
         "Pull, list and remove the models on this machine.",

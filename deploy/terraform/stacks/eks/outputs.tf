@@ -87,7 +87,7 @@ output "values" {
   description = "What of the chart's values this stack knows, as YAML; models are yours to add."
   value = yamlencode({
     edge      = { enabled = false } # the load balancer ends TLS
-    gateway   = { drain = { seconds = var.drain_s }, nodeSelector = { "headrace.dev/pool" = "system" } }
+    gateway   = { drain = { seconds = var.drain_s }, pepperSecret = { name = "headrace-pepper" }, nodeSelector = { "headrace.dev/pool" = "system" } }
     karpenter = { enabled = true, clusterName = module.cluster.name, nodeRole = module.karpenter.node_role_name, tags = local.tags }
     networkPolicy = {
       clients = [{ ipBlock = { cidr = module.network.cidr } }]
