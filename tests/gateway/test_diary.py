@@ -124,3 +124,35 @@ async def test_request_start(rig: Rig, decisions: dict[str, bool], believed: boo
     told = gateway.diary.ring.latest[0].tell()
 
     assert believed is ("edge" == told.phases[0].what)
+
+
+async def test_limits_are_told(rig: Rig) -> None:
+    """What was held of limits for a request is in its record, with their names."""
+    await rig.engine()
+    gateway = await rig.gateway(
+        limits={"tenant": {"requests_per_minute": 100, "tokens_per_minute": 10_000}}
+    )
+    await rig.post(ask(max_tokens=20))
+    assert gateway.diary.ring is not None
+    [told] = gateway.diary.ring.latest[0].tell().told
+
+    assert ("limits", "held") == (told.who, told.outcome)
+    assert "requests_per_minute" in told.detail
+    assert "tokens_per_minute" in told.detail
+
+
+async def test_faults_of_ours_have_ids(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that is about a request names it, and its trace."""
+    await rig.engine()
+    gateway = await rig.gateway()
+    told: list[dict[str, object]] = []
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gateway.log, "event", lambda name, **fields: told.append(fields))
+    monkeypatch.setattr(gateway.pipeline, "_read", broken)
+    answer = await rig.post(ask(), traceparent=PARENT, x_request_id="r-1")
+
+    assert 500 == answer.status
+    assert [("r-1", TRACE)] == [(each["request_id"], each["trace_id"]) for each in told]

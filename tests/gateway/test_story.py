@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.admission.limits import Permit
 from headrace.gateway.attempt import Attempt, Note
 from headrace.gateway.story import Entry, why
 from headrace.routing.decision import HOLDER, LOWEST, ONLY, RESERVED, Decision
@@ -184,11 +185,14 @@ class TestAttempts:
 
     def test_the_door(self) -> None:
         """What was decided before placement is told with its time."""
-        told = entry(notes=(Note(100.02, "limits", "reserved", "30 of 1000"),)).tell().told
+        permit = Permit([], (1, 30, 50, 80, 0, 1), (1, 30, 50, 80, 0, 1), 0)
+        told = entry(notes=(Note(100.02, "queue", "waited", "0.5 s"),), permit=permit).tell().told
 
-        assert [("limits", "reserved", 120.0, "30 of 1000")] == [
-            (each.who, each.outcome, each.at_ms, each.detail) for each in told
+        assert [("queue", "waited", 120.0, "0.5 s"), ("limits", "held", 150.0)] == [
+            (each.who, each.outcome, each.at_ms, each.detail)[: 4 if each.who == "queue" else 3]
+            for each in told
         ]
+        assert told[1].detail.startswith("80 tokens at most")
 
 
 class TestWhy:

@@ -153,6 +153,7 @@ class Diary:
             trace,
             size,
             request.method,
+            exchange.permit,
         ))  # fmt: skip
 
     def refused(self, request: Request, record: Record, now: float) -> None:

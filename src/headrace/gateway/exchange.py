@@ -26,7 +26,7 @@ from headrace.gateway.scan import Prompt
 from headrace.gateway.traits import Traits
 from headrace.gateway.watch import Watch
 from headrace.metering.ticket import Ticket
-from headrace.telemetry.context import Context
+from headrace.telemetry.context import HEADER, Context, trace_of
 from headrace.telemetry.records import Record
 from headrace.types import Class, RequestFacts, Usage
 from headrace.upstream.connection import Connection
@@ -222,6 +222,14 @@ class Exchange:
         if self.notes is None:
             self.notes = []
         self.notes.append(Note(clocks.now(), who, outcome, detail))
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What an event says that is about this request: its id, and that of its trace."""
+        trace = self.trace.trace if self.trace is not None else b""
+        given = self.request.headers.get(HEADER, b"")
+        known = trace.decode("ascii") or trace_of(given)
+        return {"request_id": self.request_id, **({"trace_id": known} if known else {})}
 
     def blame(self, kind: str) -> None:
         """The replica that has the request failed it; ``kind`` says how."""

@@ -107,7 +107,7 @@ class Pipeline:
         except Exception as fault:  # noqa: BLE001 - whatever it is, the client gets an answer
             self._log.event(
                 "internal_error",
-                request_id=exchange.request_id,
+                **exchange.ids,
                 error=type(fault).__name__,  # its text may hold the client's words
                 where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
             )

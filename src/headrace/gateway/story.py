@@ -9,6 +9,7 @@ from datetime import timedelta
 import msgspec
 from msgspec import Struct
 
+from headrace.admission.limits import TOKENS, Permit
 from headrace.gateway.attempt import Attempt, Note
 from headrace.gateway.traits import NO_TRAITS, Traits
 from headrace.routing.decision import HOLDER, ONLY, RESERVED, Decision
@@ -72,6 +73,7 @@ class Entry(Struct, gc=False):
     trace: Context | None = None
     size: int = 0
     method: str = "POST"
+    permit: Permit | None = None
 
     @property
     def sampled(self) -> bool:
@@ -100,10 +102,7 @@ class Entry(Struct, gc=False):
             phases=tuple(_phases(self, zero)),
             attempts=tried,
             expected=tuple(_expected(self)),
-            told=tuple(
-                Told(each.who, each.outcome, _ms(each.at - zero), each.detail)
-                for each in self.notes
-            ),
+            told=tuple(_told(self, zero)),
             served=record.served,
             replica=record.replica,
             error=record.error,
@@ -160,6 +159,17 @@ def _facts(entry: Entry) -> Facts:
         json_schema=found.json_schema,
         continues=bool(facts.sticky),
     )
+
+
+def _told(entry: Entry, zero: float) -> list[Told]:
+    """What was decided at the door. A permit says by itself what limits held for the request."""
+    found = [Told(each.who, each.outcome, _ms(each.at - zero), each.detail) for each in entry.notes]
+    permit = entry.permit
+    if permit is not None:
+        names = [f"{bound.whom or bound.scope} {bound.name}" for bound, _, _ in permit.claims]
+        detail = f"{permit.amounts[TOKENS]} tokens at most: {', '.join(names)}"
+        found.append(Told("limits", "held", _ms(entry.admitted_at - zero), detail))
+    return found
 
 
 # --- the waterfall --------------------------------------------------------------------------
