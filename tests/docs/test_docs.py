@@ -210,6 +210,7 @@ def test_metric_labels_are_documented() -> None:
         assert ward is not None
         ward.load, ward.probe_s = LoadView(), 0.001
     with_series.sight.bill = Prices()
+    with_series.sight.meet("t")
     with_series.certificates["edge"] = lambda: 1.0
     with_series.class_metrics.born(["fast", "reasoning"], "fast")
     with_series.floor.tell("e", ("m",), "off", "idle")

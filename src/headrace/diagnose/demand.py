@@ -12,12 +12,15 @@ from headrace.diagnose.facts import (
     UNKNOWN_CALLER,
     WRONG,
     Facts,
+    arrived,
 )
 from headrace.diagnose.finding import Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import Seen, Span, shares
+from headrace.diagnose.lens import NAN, Seen, Span, shares
 from headrace.diagnose.snapshot import known
 
 MORE = 1.25  # times the usual demand
+# Times as many requests run as their pace explains: by Little's law they have more tokens to make.
+CROWD = 1.08
 LONGER = 1.35  # times the usual prompt or answer
 NOISY = 0.5  # of what came on top, from one tenant
 IDLE = 0.7  # of what replicas could hold: there is room
@@ -71,6 +74,8 @@ def noisy(facts: Facts) -> Verdict:
         phase="queue", tenants=(top,),
         evidence=(
             fact(f"work of {top}", seen, "tokens/s", rate("t_tokens", tenant=top)),
+            fact(f"requests of {top} now", lens.level("t_active", top), "",
+                 rate("t_active", tenant=top)),
             fact("all requests", facts.offered, "/s", rate("ended")),
         ),
     )  # fmt: skip
@@ -96,12 +101,10 @@ def answers(facts: Facts) -> Verdict:
     """Answers have become longer; those that run show it before the first of them ends."""
     longer = facts.output.rose(LONGER, 30.0)
     lens = facts.lens
-    made = lens.seen(lambda span: _made(facts, span))
-    crowd = (
-        facts.active.rose(1.3, 3.0) and made.rose(1.2, 10.0) and not facts.offered.rose(1.15, 0.2)
-    )
-    fewer = lens.level("ended", facts.model, "completed").fell(0.85, 0.2)
-    if not longer and not (crowd and fewer):
+    flow = lens.seen(lambda span: _flow(facts, span))
+    more = facts.offered.rose(1.2, 0.2)
+    sooner = flow.rose(LONGER, 30.0) and not more and facts.crowd >= CROWD
+    if not longer and not sooner:
         return "answers are as long as usual"
     return Finding(
         "long-outputs", "Answers have become longer",
@@ -110,7 +113,8 @@ def answers(facts: Facts) -> Verdict:
         phase="decode",
         evidence=(
             fact("tokens of an answer", facts.output, "", mean("output")),
-            fact("tokens that engines make", made, "/s", rate("e_made")),
+            fact("tokens that engines make for each that ends", flow, "",
+                 f"{rate('e_made')} / {rate('ended', outcome='completed')}"),
             fact("requests that run", facts.active, "", rate("active")),
             fact("requests", facts.offered, "/s", rate("ended")),
         ),
@@ -154,7 +158,7 @@ def saturated(facts: Facts) -> Verdict:
     more = facts.demand.rose(MORE, 0.0) or facts.offered.rose(1.2, 0.2)
     fewer = replicas.now < replicas.usual - 0.3
     busy = facts.waiting.now >= 1 or facts.usual_of("queued") >= 1 or facts.usual_of("kv") > IDLE
-    crowded = facts.active.rose(1.3, 3.0)
+    crowded = facts.active.rose(1.5, 3.0)
     if not more and not fewer:
         return "no more is asked for than usual, of as many replicas"
     if not busy and not crowded:
@@ -279,12 +283,19 @@ def _refusals(
 
 
 def _tenant(facts: Facts, tenant: str) -> Seen:
-    """A tenant's work: tokens where there are some, else requests."""
+    """
+    A tenant's work in tokens per second: requests that came, whether or not they have ended, by
+    the tokens of those that have.
+    """
     lens = facts.lens
 
     def measure(span: Span) -> float:
+        ended = lens.total(span, "t_ended", tenant, None)
         tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
-        return sum(each for each in tokens if known(each))
+        made = sum(each for each in tokens if known(each))
+        came = arrived(lens, span, ended, "t_active", tenant)
+        each = made / ended if ended > 0 else facts.lens.ratio(span, "input_sum", "input_n", None)
+        return came * each if known(each) else 0.0
 
     return lens.seen(measure)
 
@@ -305,7 +316,12 @@ def _tenants(facts: Facts, outcomes: tuple[str, ...]) -> tuple[str, ...]:
     return (top,) if top and parts[top] >= 0.7 and len(counts) > 1 else ()
 
 
-def _made(facts: Facts, span: Span) -> float:
-    values = [facts.lens.total(span, "e_made", m.name) for m in facts.machines]
-    found = [value for value in values if known(value)]
-    return sum(found) if found else float("nan")
+def _flow(facts: Facts, span: Span) -> float:
+    """
+    Tokens that engines make for each request that ends: longer answers show here before the first
+    of them has ended.
+    """
+    made = [facts.lens.total(span, "e_made", m.name) for m in facts.machines]
+    ended = facts.lens.total(span, "ended", facts.model, "completed")
+    found = [value for value in made if known(value)]
+    return sum(found) / ended if found and ended > 0 else NAN

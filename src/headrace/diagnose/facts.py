@@ -11,6 +11,7 @@ from statistics import median
 from headrace.diagnose.finding import Symptom
 from headrace.diagnose.lens import NAN, Lens, Seen, Span
 from headrace.diagnose.snapshot import known
+from headrace.diagnose.speed import excesses
 
 # Outcomes by who is to blame. What begins with one of these counts.
 FAILED = ("upstream_failed_", "timed_out_first_byte", "timed_out_chunk", "timed_out_connect",
@@ -24,8 +25,9 @@ UNKNOWN_CALLER = ("rejected_unauthorized", "rejected_forbidden")
 GONE = ("client_gone",)
 
 # A symptom must be so many times the usual and so much more.
-SLOW, SLOW_S = 1.5, 0.15  # the time to the first token
+SLOW, SLOW_S = 1.5, 0.08  # the time to the first token
 PACE, PACE_S = 1.35, 0.004  # between two tokens
+BUSIER = 1.3  # times these bounds, while more requests come than usual
 SHARE = 0.03  # of requests: fewer are noise
 FEW = 4.0  # requests in the focus, below which a share says nothing
 
@@ -135,7 +137,8 @@ class Facts:
         """
 
         def measure(span: Span) -> float:
-            offered = self._offered(span)
+            wide = Span(span.grid, max(0, 2 * span.begin - span.end), span.end)
+            offered = self._offered(wide)  # over twice the time: bursts even out
             return self.lens.total(span, "active", self.model, None) / offered if offered else NAN
 
         return self.lens.seen(measure)
@@ -193,10 +196,26 @@ class Facts:
         """Replicas that have requests, or are ready for some."""
         return [m for m in self.machines if m.ready != 0 or m.inflight.now > 0]
 
+    @cached_property
+    def excess(self) -> dict[str, float]:
+        """How many times slower each replica is than its work explains."""
+        return excesses(self.lens, [m.name for m in self.serving])
+
+    @property
+    def crowd(self) -> float:
+        """How many times more requests run than slower engines alone would explain."""
+        parts = [m.running.ratio / m.pace.ratio for m in self.serving if m.pace.ratio > 0]
+        return median(parts) if parts else 1.0
+
     def usual_of(self, name: str) -> float:
         """The median of a replica number over the fleet, in the focus."""
         values = [v for m in self.serving if (v := getattr(m, name).now) == v]
         return median(values) if values else NAN
+
+    @cached_property
+    def slack(self) -> float:
+        """A fleet that has more to do is a little slower, and well: larger batches."""
+        return BUSIER if self.offered.rose(1.15, 0.2) else 1.0
 
     # --- symptoms ---------------------------------------------------------------------------
 
@@ -204,9 +223,10 @@ class Facts:
     def symptoms(self) -> tuple[Symptom, ...]:
         """What users feel; empty when all is as usual."""
         found = []
-        if self.first.rose(SLOW, SLOW_S):
+        slack = self.slack
+        if self.first.rose(SLOW * slack, SLOW_S):
             found.append(Symptom("first_token", f"first tokens take {_than(self.first)}"))
-        if self.pace.rose(PACE, PACE_S):
+        if self.pace.rose(PACE * slack, PACE_S):
             found.append(Symptom("pace", f"tokens come every {_than(self.pace)}"))
         if self._stalls():
             found.append(Symptom("stalled", "requests at replicas get no first token"))
@@ -233,21 +253,12 @@ class Facts:
 
     def _drags(self) -> bool:
         """Requests take longer, whether or not one of them has ended yet."""
-        return self.total.rose(SLOW, 0.5) or self.stay.rose(SLOW, 1.0)
+        ratio = SLOW * self.slack
+        return self.total.rose(ratio, 0.5) or self.stay.rose(ratio, 1.0)
 
     def _offered(self, span: Span) -> float:
         ended = self.lens.total(span, "ended", self.model, None)
-        if span.end - span.begin < 2:
-            return ended
-        last, first = (
-            Span(span.grid, span.end - 1, span.end),
-            Span(span.grid, span.begin, span.begin + 1),
-        )
-        grown = _plus(
-            self.lens.total(last, "active", self.model, None),
-            -self.lens.total(first, "active", self.model, None),
-        )
-        return max(0.0, _plus(ended, grown / (span.seconds - span.grid.step_s)))
+        return arrived(self.lens, span, ended, "active", self.model, None)
 
     def _demand(self, span: Span) -> float:
         prompt = self.lens.ratio(span, "input_sum", "input_n", self.model)
@@ -300,7 +311,7 @@ class Facts:
             kv=lens.level("e_kv", name),
             preempted=lens.level("e_preempted", name),
             hits=lens.quotient("e_hits", "e_queries", name),
-            silent_s=lens.peak("r_silent", name),
+            silent_s=lens.last("r_silent", name),
             ready=lens.last("r_ready", name),
             was_ready=was.usual,
             new=not known(there) or ready == 0,
@@ -311,6 +322,16 @@ class Facts:
         lens = self.lens
         told = lens.quotient("e_running", "e_made", name)
         return told if known(told.now) else lens.mean("r_itl", name)
+
+
+def arrived(lens: Lens, span: Span, ended: float, running: str, *labels: str | None) -> float:
+    """Requests that came per second: those that ended, and what there are more of at the end."""
+    if span.end - span.begin < 2:
+        return ended
+    last = Span(span.grid, span.end - 1, span.end)
+    first = Span(span.grid, span.begin, span.begin + 1)
+    grown = _plus(lens.total(last, running, *labels), -lens.total(first, running, *labels))
+    return max(0.0, _plus(ended, grown / (span.seconds - span.grid.step_s)))
 
 
 def _plus(one: float, other: float) -> float:

@@ -99,7 +99,7 @@ class Lens:
     @property
     def blind(self) -> bool:
         """Whether too little is known to say anything."""
-        return self.focus.end - self.focus.begin < 3 or not self.bases
+        return self.focus.end - self.focus.begin < LEAST_STEPS or len(self.bases) < LEAST_STEPS
 
     def names(self, name: str, place: int = 0) -> list[str]:
         """The values that a label of a series has."""
@@ -122,12 +122,6 @@ class Lens:
         """A gauge's sum at the end of the focus; NaN where it is not known."""
         end = self.focus.end
         return self.total(Span(self.focus.grid, end - 1, end), name, *labels)
-
-    def peak(self, name: str, *labels: str) -> float:
-        """A series' highest value in the focus; NaN where it is not known."""
-        values = self.focus.grid.series.get((name, labels), ())
-        finite = [v for v in values[self.focus.begin : self.focus.end] if known(v)]
-        return max(finite, default=NAN)
 
     def seen(self, measure: Measure) -> Seen:
         """A number in the focus and usually."""

@@ -4,20 +4,27 @@ The rows of the decision table about replicas: stuck, gone, failing, slow, far a
 Each takes the facts of a model and gives a finding, or why it is not this.
 """
 
+from collections.abc import Sequence
 from statistics import median
 
+from headrace.diagnose.demand import CROWD
 from headrace.diagnose.facts import SHARE, Facts, Machine
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
 from headrace.diagnose.lens import Seen
 from headrace.diagnose.snapshot import known
 
+BROKEN = "upstream_failed_.*"
 SILENT_S = 5.0  # with requests and no sign of progress; above any iteration, and a long prefill
 APART = 1.35  # times as slow as its peers, each compared with its own usual
-UNEVEN = 2.2  # the same while work changes: then replicas have unequal parts of it for a while
+UNEVEN = 3.5  # the same while work changes: then replicas have unequal parts of it for a while
+NEWCOMER = 3.0  # the same of a replica with a cold cache, before its first answers have ended
+ALONE = 1.6  # the same while nobody feels it, or while new replicas take over work
 SLOWER = 1.3  # times as slow as its own usual
-PEERS = 1.5  # times as slow as its peers, where it has no usual of its own
 NETWORK_S = 0.03  # what a hop may take more before it counts
 ENOUGH, AGREES = 8.0, 1.2  # streams that ended, from which on clients must have felt it, so much
+LOST = (0.5, 0.25)  # of what caches found, whether or not somebody feels it yet
+TIGHT = 0.75  # share in use, of a cache that forgets what it should have
+AGREES_ALONE = 1.35  # the same where nothing else speaks for it
 FULL = 0.93  # share of a KV cache in use, above which a batch does not grow
 
 
@@ -48,7 +55,7 @@ def stuck(facts: Facts) -> Verdict:
     ]
     return Finding(
         "stuck-replica", "A replica accepts requests and makes no token",
-        f"{listed(names)} {_has(names)} requests and shows no sign of progress.",
+        f"{listed(names)} {_verb(names, 'has', 'have')} requests, but no sign of progress.",
         phase="decode", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
@@ -82,7 +89,7 @@ def gone(facts: Facts) -> Verdict:
     )
     return Finding(
         "replica-down", "A replica is gone",
-        f"{listed(names)} {_does(names)} not answer health checks.",
+        f"{listed(names)} {_verb(names, 'does', 'do')} not answer health checks.",
         phase="network", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
@@ -90,7 +97,7 @@ def gone(facts: Facts) -> Verdict:
 def failing(facts: Facts) -> Verdict:
     """Replicas answer with errors, or break."""
     share = facts.share(("upstream_failed_", "timed_out_first_byte", "timed_out_chunk"))
-    bad = [m for m in facts.serving if m.failed.rose(2.0, SHARE, blank=True)]
+    bad = [m for m in facts.machines if m.failed.rose(2.0, SHARE, blank=True)]
     if not bad:
         return "replicas fail no more requests than usual"
     new = [m for m in bad if m.new]
@@ -100,14 +107,15 @@ def failing(facts: Facts) -> Verdict:
         *(fact(f"failed at {m.name}", m.failed, "share",
             f"{rate('r_failed', replica=m.name)} / {rate('r_sent', replica=m.name)}") for m in bad),
         fact("failed for clients", share, "share",
-             f"{rate('ended', outcome='upstream_failed_500')} / {rate('ended')}"),
+             f"{rate('ended', outcome=BROKEN)} / {rate('ended')}"),
     )  # fmt: skip
     if new and len(new) == len(bad) and old:
         return _rollout(names, evidence, "fail requests, those that were there before do not")
-    where = "every replica" if len(bad) == len(facts.serving) > 1 else listed(names)
+    where = "every replica" if len(bad) >= len(facts.serving) > 1 else listed(names)
     return Finding(
         "upstream-errors", "Replicas fail requests",
-        f"{where} {_does(names)} fail requests: {max(m.failed.now for m in bad):.0%} at worst.",
+        f"{where} {_verb(bad, 'fails', 'fail')} requests:"
+        f" {max(m.failed.now for m in bad):.0%} at worst.",
         phase="prefill", replicas=names, evidence=evidence,
     )  # fmt: skip
 
@@ -139,11 +147,19 @@ def network(facts: Facts) -> Verdict:
 
 def slow(facts: Facts) -> Verdict:
     """Some replicas are slower than their peers, and than they were."""
-    apart = UNEVEN if facts.changed else APART
-    laggards = [m for m in facts.serving if _lags(m, facts.serving, apart)]
+    excess = facts.excess
+    usual = sum(value < SLOWER for value in excess.values())
+    bounds = (APART, AGREES) if facts.symptoms else (ALONE, AGREES_ALONE)
+    if facts.changed:
+        bounds = UNEVEN, AGREES_ALONE
+    laggards = [
+        m
+        for m in facts.serving
+        if (_worse(m, excess, facts.serving) if m.new else _lags(m, excess, bounds))
+    ]
     if not laggards:
         return "no replica is slower than its peers"
-    if 2 * len(laggards) > len(facts.serving) and not all(m.new for m in laggards):
+    if 2 * usual < len(excess) and not all(m.new for m in laggards):
         return "most replicas are slower, not some"
     names = tuple(m.name for m in laggards)
     evidence = [
@@ -158,11 +174,13 @@ def slow(facts: Facts) -> Verdict:
         )
     new = [m for m in laggards if m.new]
     if len(new) == len(laggards) and any(not m.new for m in facts.serving):
-        return _rollout(names, tuple(evidence), "are slower than those that were there before")
+        return _rollout(
+            names, tuple(evidence), "take longer per token than those that were there before"
+        )
     return Finding(
         "slow-replica", "A replica is slower than its peers",
-        f"{listed(names)} {_does(names)} take {max(_apart(m, facts.serving) for m in laggards):.1f}"
-        " times as long per token as the others.",
+        f"{listed(names)} {_verb(names, 'takes', 'take')}"
+        f" {max(_apart(m, excess) for m in laggards):.1f} times as long per token as the others.",
         phase="decode", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
@@ -184,13 +202,18 @@ def full(facts: Facts) -> Verdict:
         ]  # fmt: skip
     return Finding(
         "kv-exhausted", "KV caches are full",
-        f"{listed(names)} {_has(names)} no room in the KV cache: requests wait or are put back.",
+        f"{listed(names)} {_verb(names, 'has', 'have')} no room in the KV cache:"
+        " requests wait or are put back.",
         phase="engine queue", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
 
 def forgetful(facts: Facts) -> Verdict:
     """Prompts are computed again that were in a cache before."""
+    if not facts.symptoms and not facts.hits.fell(*LOST):
+        return "nobody feels anything of caches"
+    if facts.offered.rose(1.25, 0.3):
+        return "more is asked for than usual, and new prompts are in no cache"
     lost = [m for m in facts.serving if m.hits.fell(0.75, 0.12)]
     told = known(facts.hits.now)
     whole = facts.hits.fell(0.8, 0.1) if told else facts.cached.fell(0.75, 0.1)
@@ -242,6 +265,8 @@ def slowed(facts: Facts) -> Verdict:
     slower = [m for m in facts.serving if m.pace.rose(SLOWER, 0.002)]
     if not slower or 2 * len(slower) <= len(facts.serving):
         return "most engines make tokens as fast as usual"
+    if facts.crowd >= CROWD:
+        return "more requests run than slower engines would explain"
     load = median([m.running.ratio for m in slower])
     if facts.demand.rose(1.2, 0.0) or facts.offered.rose(1.2, 0.3):
         return "engines have more to do than usual"
@@ -265,7 +290,7 @@ def slowed(facts: Facts) -> Verdict:
 def _rollout(names: tuple[str, ...], evidence: tuple[Evidence, ...], how: str) -> Finding:
     return Finding(
         "bad-rollout", "What was rolled out is worse than what it replaced",
-        f"{listed(names)} joined lately and {how}.",
+        f"{listed(names)}, which joined lately, {how}.",
         phase="decode", replicas=names, evidence=evidence,
     )  # fmt: skip
 
@@ -276,7 +301,13 @@ def _pressed(facts: Facts) -> list[Machine]:
         for m in facts.serving
         if m.preempted.rose(2.0, 0.05, blank=True)
         or (m.kv.now >= FULL and m.kv.usual < FULL - 0.05)
+        or (m.kv.now >= TIGHT and m.kv.ratio >= 1.4 and _evicts(facts))
     ]
+
+
+def _evicts(facts: Facts) -> bool:
+    """Whether caches have lost what routing still believes to be there."""
+    return facts.believed.ratio - facts.hits.ratio >= 0.25
 
 
 def _far(m: Machine) -> bool:
@@ -285,42 +316,37 @@ def _far(m: Machine) -> bool:
     return probes and beyond
 
 
-def _lags(m: Machine, all_of_them: list[Machine], apart: float) -> bool:
-    if not known(m.pace.now) or not m.running.now >= 1 or not m.inflight.now > 0:
+def _lags(m: Machine, excess: dict[str, float], bounds: tuple[float, float]) -> bool:
+    """Slower than its work explains, and than its peers are; clients must have felt it, too."""
+    apart, agrees = bounds
+    own = excess.get(m.name, 1.0)
+    if m.paced >= ENOUGH and known(m.itl.usual) and m.itl.ratio < agrees:
         return False
-    if m.paced >= ENOUGH and known(m.itl.usual) and m.itl.ratio < AGREES:
-        return False  # clients saw nothing of it
-    if _young(m):
-        return _apart(m, all_of_them) >= max(PEERS, apart)
-    return _apart(m, all_of_them) >= apart and m.pace.rose(SLOWER, 0.002)
+    return own >= SLOWER and _apart(m, excess) >= apart
 
 
-def _apart(m: Machine, all_of_them: list[Machine]) -> float:
+def _worse(m: Machine, excess: dict[str, float], serving: Sequence[Machine]) -> bool:
     """
-    How much slower than its peers, the usual of each set aside; the faster half of them has the
-    word. A replica without a usual is compared with what its older peers take.
+    A replica that joined lately has no usual, and a cold cache: it is compared with what older
+    ones usually take, and its clients must have felt it; while none of them knows yet, it must be
+    far off.
     """
-    old = [o for o in all_of_them if o is not m and known(o.pace.now) and not _young(o)]
-    old = [o for o in old if o.ready == 1]
-    if not old:
-        return 1.0
-    if _young(m):  # what they usually take, since now they may have its work, too
-        return m.pace.now / median(o.pace.usual for o in old)
-    fast = sorted(o.pace.ratio for o in old)[: max(1, (len(old) + 1) // 2)]
-    return m.pace.ratio / max(1.0, median(fast))
+    usual = [o.itl.usual for o in serving if not o.new and known(o.itl.usual)]
+    if m.paced >= ENOUGH and usual:
+        return _apart(m, excess) >= ALONE and m.itl.now >= AGREES_ALONE * median(usual)
+    return _apart(m, excess) >= NEWCOMER
 
 
-def _young(m: Machine) -> bool:
-    return m.new or not known(m.pace.usual)
+def _apart(m: Machine, excess: dict[str, float]) -> float:
+    """How much slower than the faster half of its peers, the work of each set aside."""
+    others = sorted(value for name, value in excess.items() if name != m.name)
+    fast = others[: max(1, (len(others) + 1) // 2)]
+    return excess.get(m.name, 1.0) / max(1.0, median(fast)) if fast else 1.0
 
 
 def _number(name: str, what: str, now: float, unit: str, promql: str) -> Evidence:
     return fact(f"{what} {name}".strip(), Seen(now, float("nan"), 0.0, 0.0), unit, promql)
 
 
-def _has(names: tuple[str, ...]) -> str:
-    return "has" if len(names) == 1 else "have"
-
-
-def _does(names: tuple[str, ...]) -> str:
-    return "does" if len(names) == 1 else "do"
+def _verb(names: Sequence[object], one: str, more: str) -> str:
+    return one if len(names) == 1 else more

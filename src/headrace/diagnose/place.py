@@ -22,6 +22,8 @@ def unknown(facts: Facts) -> Finding:
     phase = max(grown, key=lambda name: grown[name].more, default="")
     if any(each.name == "pace" for each in facts.symptoms) and (not phase or decode > late):
         phase = "decode"
+    if {each.name for each in facts.symptoms} == {"total"}:
+        phase = "decode"  # all of it comes after the first token
     if not phase and any(each.name == "failed" for each in facts.symptoms):
         phase = "errors"
     replicas = _where(facts, phase)

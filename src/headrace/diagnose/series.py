@@ -33,7 +33,11 @@ class Series(NamedTuple):
         """The query that shows it; ``labels`` and a ``selector`` as text are further conditions."""
         only = {name: "|".join(values) for name, values in self.only.items()}
         conditions = [f'{name}=~"{value}"' for name, value in only.items()]
-        conditions += [f'{name}="{value}"' for name, value in labels.items() if value]
+        conditions += [
+            f'{name}{"=~" if value.endswith(".*") else "="}"{value}"'
+            for name, value in labels.items()
+            if value
+        ]
         conditions += [selector] if selector else []
         metric = f"{self.metric}{{{','.join(conditions)}}}" if conditions else self.metric
         inner = metric if self.kind == "gauge" else f"rate({metric}[{window}])"
@@ -104,6 +108,7 @@ TABLE: dict[str, Series] = {
     # --- tenants
     "t_ended": Series("headrace_tenant_requests_total", "rate", ("tenant", "outcome")),
     "t_tokens": Series("headrace_tenant_tokens_total", "rate", ("tenant", "kind")),
+    "t_active": Series("headrace_tenant_active_requests", "gauge", ("tenant",)),
     # --- the gateway itself
     **_histogram("event_loop_delay_seconds", "late"),
     "cpu": Series("process_cpu_seconds_total", "rate"),

@@ -16,10 +16,12 @@ from msgspec.structs import replace
 from headrace.diagnose import demand, inner, machines, place
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
+from headrace.diagnose.history import STEP_S
 from headrace.diagnose.lens import Lens, focus_steps
 from headrace.diagnose.snapshot import Snapshot
 
 LOOK_BACK_S = 45.0  # between two looks at the past, when nothing is wrong now
+MANY = 12  # stretches that must be known to be the usual of the past
 
 
 class Row(NamedTuple):
@@ -55,7 +57,8 @@ TABLE = (
         always=True),
     Row("gateway-saturated", "its event loop is 20 ms late on average, three times the usual",
         inner.busy,
-        "Add gateways, or give this one a core of its own; look for what else runs in it."),
+        "Add gateways, or give this one a core of its own; look for what else runs in it.",
+        always=True),
     Row("state-slow",
         "operations of the shared state take 5 ms more and 2.5 times the usual, fail, or it"
         " is down",
@@ -122,12 +125,14 @@ TABLE = (
     Row("long-prompts", "prompts have 1.35 times the usual tokens",
         demand.prompts,
         "See who sends them; cap prompt sizes, or send them to replicas of their own by a"
-        " rule."),
+        " rule.",
+        always=True),
     Row("long-outputs",
         "answers have 1.35 times the usual tokens, or more tokens are made while fewer"
         " requests end",
         demand.answers,
-        "See who asks for them; cap max_tokens, or send them elsewhere by a rule."),
+        "See who asks for them; cap max_tokens, or send them elsewhere by a rule.",
+        always=True),
     Row("cold-start", "requests wait while replicas start, or while there is none",
         demand.starting,
         "Wait for them, or keep one more warm: minimum replicas, sleep instead of stop."),
@@ -136,7 +141,8 @@ TABLE = (
     Row("cache-loss",
         "caches find three quarters or less of what they found, with no other demand",
         machines.forgetful,
-        "See what changed at the beginning of prompts, in routing, or in replicas' memory."),
+        "See what changed at the beginning of prompts, in routing, or in replicas' memory.",
+        always=True),
     Row("capacity",
         "more is asked for than usual or fewer replicas serve, and requests wait or crowd",
         demand.saturated, "Add replicas; until then shed the lowest class."),
@@ -178,16 +184,17 @@ def diagnose(
     replicas = None
     if model is not None and serves:
         replicas = [name for name, models in serves.items() if model in models]
-    end_s: float | None = None
-    while True:
-        lens = Lens(snapshot, since_s, end_s)
+    lens = Lens(snapshot, since_s)
+    found = now = _look(lens, model, replicas)
+    if now.finding.name == "no-data":
+        return now
+    back_s = LOOK_BACK_S / STEP_S * snapshot.fine.step_s
+    while found.healthy:
+        lens = Lens(snapshot, since_s, lens.end_s - back_s)
+        if len(lens.bases) < MANY:
+            return now
         found = _look(lens, model, replicas)
-        last_s = snapshot.at_s - since_s + focus_steps(snapshot.fine) * snapshot.fine.step_s
-        if not found.healthy or found.finding.name == "no-data":
-            return found if end_s is None or found.finding.name != "no-data" else _well(lens, model)
-        end_s = lens.end_s - LOOK_BACK_S / 5.0 * snapshot.fine.step_s
-        if end_s < last_s:
-            return _look(Lens(snapshot, since_s), model, replicas)
+    return found
 
 
 # --- below -------------------------------------------------------------------------------------

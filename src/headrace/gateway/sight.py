@@ -16,6 +16,7 @@ from headrace.gateway.dispatch import RetryBudget
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.placement import Placement
 from headrace.telemetry.live import Values
+from headrace.telemetry.metrics import MAX_TENANTS, UNKNOWN
 
 PHASES = ("waiting", "first_byte", "streaming", "whole")
 
@@ -68,6 +69,7 @@ class Sight:
         self._clients = clients
         self._wards = wards
         self._budget = budget
+        self._tenants: dict[str, None] = {}  # with series of their own
         self.bill: Bill | None = None
 
     def forget(self, drop: Callable[[str], None]) -> None:
@@ -81,7 +83,7 @@ class Sight:
         present = tuple(self._fleet.replicas.values())
         seats = self._placement.models
         return {
-            "headrace_active_requests": self._phases(),
+            **self._running(),
             "headrace_slow_clients": {(): float(self.choked)},
             "headrace_decisions_total": {(m,): float(each.asked) for m, each in seats.items()},
             "headrace_decision_seconds_total": {(m,): each.took_s for m, each in seats.items()},
@@ -93,6 +95,13 @@ class Sight:
             "headrace_cost_total": self.bill.costs() if self.bill is not None else {},
         }
 
+    def meet(self, tenant: str) -> str:
+        """The name that a tenant is shown by: its own, or that of all beyond ``MAX_TENANTS``."""
+        if tenant not in self._tenants and len(self._tenants) >= MAX_TENANTS:
+            tenant = UNKNOWN
+        self._tenants.setdefault(tenant)
+        return tenant
+
     @property
     def choked(self) -> int:
         """Clients that do not read what was written to them."""
@@ -100,14 +109,20 @@ class Sight:
 
     # --- below -----------------------------------------------------------------------------
 
-    def _phases(self) -> Values:
+    def _running(self) -> dict[str, Values]:
         counts: Counter[tuple[str, ...]] = Counter()
         for model in self._placement.models:
             counts.update(dict.fromkeys(((model, phase) for phase in PHASES), 0))
+        tenants: Counter[str] = Counter(dict.fromkeys(self._tenants, 0))
         for exchange in tuple(self._active):
             if exchange.served in self._placement.models:
                 counts[exchange.served, phase(exchange)] += 1
-        return {labels: float(count) for labels, count in counts.items()}
+            if exchange.caller.tenant:
+                tenants[self.meet(exchange.caller.tenant)] += 1
+        return {
+            "headrace_active_requests": {key: float(count) for key, count in counts.items()},
+            "headrace_tenant_active_requests": {(t,): float(n) for t, n in tenants.items()},
+        }
 
     def _of_wards(self, present: tuple[Replica, ...]) -> dict[str, Values]:
         silent: dict[tuple[str, ...], float] = {}

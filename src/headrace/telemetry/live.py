@@ -31,6 +31,7 @@ TABLE = (
     # --- requests now
     Row("headrace_active_requests", "gauge",
         "Requests now, by phase: waiting, first_byte, streaming, whole.", ("model", "phase")),
+    Row("headrace_tenant_active_requests", "gauge", "Requests of a tenant now.", ("tenant",)),
     Row("headrace_slow_clients", "gauge", "Clients that do not read what was written to them."),
     # --- routing and retries
     Row("headrace_decisions_total", "counter", "Times that routing looked for a place.", _MODEL),

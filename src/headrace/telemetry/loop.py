@@ -10,7 +10,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class LoopMetrics:
-    """Takes one delay at each tick of the watchdog; keeps the sum and the worst for the history."""
+    """Takes one delay at each tick of the watchdog."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -18,12 +18,7 @@ class LoopMetrics:
             "How late the event loop came to a timer, ten times a second.",
             buckets=SECONDS, registry=registry,
         )  # fmt: skip
-        self.ticks = 0
-        self.late_s = self.worst_s = 0.0
 
     def late(self, seconds: float) -> None:
         """The loop came so late."""
         self._seconds.observe(seconds)
-        self.ticks += 1
-        self.late_s += seconds
-        self.worst_s = max(self.worst_s, seconds)

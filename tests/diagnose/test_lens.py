@@ -1,0 +1,113 @@
+"""lens.py: the focus, the usual, and when a number has risen."""
+
+import math
+
+import pytest
+
+from headrace.diagnose.history import History
+from headrace.diagnose.lens import NAN, Lens, Seen, shares
+from headrace.diagnose.series import Key
+from headrace.diagnose.snapshot import Snapshot
+
+QUEUE: tuple[Key, Key] = (("queue_sum", ("m",)), ("queue_n", ("m",)))
+WAITING: Key = ("waiting", ("m",))
+
+
+def snapshot(steps: int, since: int = 9, **then: float) -> Snapshot:
+    """Steps of five seconds; in the last ``since`` of them the numbers of ``then`` hold."""
+    usual = {"each": 0.1, "rate": 4.0, "waiting": 1.0}
+    history, sum_s, count = History(), 0.0, 0.0
+    for number in range(steps):
+        now = usual | then if number >= steps - since else usual
+        sum_s += now["each"] * now["rate"] * 5
+        count += now["rate"] * 5
+        reading = {QUEUE[0]: sum_s, QUEUE[1]: count, WAITING: now["waiting"]}
+        history.add(1000.0 + 5.0 * number, reading)
+    return history.snapshot()
+
+
+def test_a_mean_is_that_of_its_requests() -> None:
+    """Sums over counts: a rare slow request in a quiet step weighs as one."""
+    seen = Lens(snapshot(60, each=0.3), 900.0).mean("queue", "m")
+
+    assert pytest.approx((0.3, 0.1), rel=1e-3) == (seen.now, seen.usual)
+
+
+def test_the_window_begins_with_the_usual() -> None:
+    """While there is no hour before it, the window's own beginning is compared."""
+    seen = Lens(snapshot(60, waiting=9.0), 900.0).level("waiting", "m")
+
+    assert (9.0, 1.0, 1.0, 1.0) == seen
+
+
+def test_the_hour_before_the_window_is_the_usual() -> None:
+    """A fault that fills the window is seen, since what was before it is known."""
+    seen = Lens(snapshot(400, since=170, waiting=9.0), 900.0).level("waiting", "m")
+
+    assert (9.0, 1.0) == seen[:2]
+
+
+def test_the_past_has_a_focus_of_its_own() -> None:
+    """A look at an earlier moment does not see what came after it."""
+    taken = snapshot(100, since=9, waiting=9.0)
+
+    assert 1.0 == Lens(taken, 900.0, taken.at_s - 60).level("waiting", "m").now
+
+
+def test_too_little_is_known() -> None:
+    """Without anything to compare with, nothing is said."""
+    assert Lens(snapshot(12), 900.0).blind
+    assert not Lens(snapshot(40), 900.0).blind
+
+
+def test_sums_over_labels() -> None:
+    """A label that is None stands for all of its values; what is not there is unknown."""
+    history = History()
+    for at_s in (0.0, 5.0, 10.0):
+        history.add(at_s, {("active", ("m", phase)): 2.0 for phase in ("waiting", "whole")})
+    lens = Lens(history.snapshot(), 900.0)
+
+    assert 4.0 == lens.total(lens.focus, "active", "m", None)
+    assert 2.0 == lens.total(lens.focus, "active", None, "whole")
+    assert math.isnan(lens.total(lens.focus, "active", "n", None))
+
+
+@pytest.mark.parametrize(
+    ("seen", "rose"),
+    [
+        (Seen(2.0, 1.0, 0.9, 1.1), True),
+        (Seen(1.4, 1.0, 0.9, 1.1), False),  # not 1.5 times
+        (Seen(2.0, 1.0, 0.9, 1.95), False),  # such stretches are usual
+        (Seen(0.02, 0.01, 0.0, 0.01), False),  # too little to matter
+        (Seen(NAN, 1.0, 0.9, 1.1), False),
+        (Seen(2.0, NAN, NAN, NAN), False),
+    ],
+)
+def test_rose(seen: Seen, *, rose: bool) -> None:
+    """So many times the usual, so much more, and above what it varies; else not."""
+    assert rose is seen.rose(1.5, 0.1)
+
+
+def test_an_unknown_usual_can_count_as_nothing() -> None:
+    """What was never there has risen when it comes, where the caller says so."""
+    assert Seen(0.2, NAN, NAN, NAN).rose(2.0, 0.1, blank=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "fell"),
+    [
+        (Seen(0.3, 0.9, 0.8, 0.95), True),
+        (Seen(0.8, 0.9, 0.8, 0.95), False),
+        (Seen(0.3, 0.9, 0.2, 0.95), False),
+        (Seen(0.3, NAN, NAN, NAN), False),
+    ],
+)
+def test_fell(seen: Seen, *, fell: bool) -> None:
+    """The same downwards."""
+    assert fell is seen.fell(0.75, 0.1)
+
+
+def test_shares() -> None:
+    """Parts of the whole; of nothing they are 0."""
+    assert {"a": 0.25, "b": 0.75} == shares({"a": 1.0, "b": 3.0})
+    assert {"a": 0.0} == shares({"a": 0.0})

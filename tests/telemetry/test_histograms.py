@@ -1,0 +1,95 @@
+"""histograms.py: values land in their buckets, exemplars name a request, series are bounded."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from headrace.telemetry.histograms import MAX_REPLICAS, OTHERS, Histogram, Histograms
+from tests.telemetry.test_metrics import record
+
+
+def counts(histogram: Histogram, key: str) -> dict[str, float]:
+    """The cumulated buckets of one series."""
+    (family,) = histogram.collect()
+    return {
+        sample.labels["le"]: sample.value
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and sample.labels["model"] == key
+    }
+
+
+def test_buckets() -> None:
+    """A bound belongs to its bucket; what is above all of them is in +Inf."""
+    histogram = Histogram("h", "H.", (1, 2))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        histogram.observe("m", value)
+
+    assert {"1.0": 2, "2.0": 3, "+Inf": 4} == counts(histogram, "m")
+
+
+def test_exemplars() -> None:
+    """A bucket names its latest request; an id that is too long has none."""
+    histogram = Histogram("h", "H.", (1, 2))
+    for name in ("a", "b", "x" * 101):
+        histogram.observe("m", 0.5, record(request_id=name))
+    (family,) = histogram.collect()
+    found = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
+
+    assert [({"request_id": "b"}, 0.5)] == [(each.labels, each.value) for each in found]
+
+
+def test_series_are_bounded() -> None:
+    """Beyond the most series, new names share one."""
+    histogram = Histogram("h", "H.", (1,))
+    for number in range(MAX_REPLICAS + 5):
+        histogram.observe(f"r{number}", 0.5)
+
+    assert {"1.0": 5, "+Inf": 5} == counts(histogram, OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "expected"),
+    [
+        ({"queue_ms": 1500.0}, "headrace_queue_wait_seconds", 1.5),
+        ({"tokens_in": 70}, "headrace_request_input_tokens", 70.0),
+        ({"tokens_out": 9}, "headrace_request_output_tokens", 9.0),
+        ({"ttft_ms": 250.0, "queue_ms": 50.0, "replica": "r"},
+         "headrace_replica_time_to_first_token_seconds", 0.2),
+        ({"itl_p50_ms": 20.0, "replica": "r"},
+         "headrace_replica_inter_token_latency_seconds", 0.02),
+    ],
+)  # fmt: skip
+def test_what_a_record_adds(fields: dict[str, Any], name: str, expected: float) -> None:
+    """Each number of a record is in its histogram; a replica's first byte counts from its place."""
+    registry = CollectorRegistry()
+    histograms = Histograms(registry)
+    histograms.observe("m", record(**fields))
+    sums = {sample.name: sample.value for family in registry.collect() for sample in family.samples}
+
+    assert expected == pytest.approx(sums[f"{name}_sum"])
+    assert 1 == sums[f"{name}_count"]
+
+
+def test_replicas_that_left_are_forgotten() -> None:
+    """Their series go; those of models stay."""
+    registry = CollectorRegistry()
+    histograms = Histograms(registry)
+    histograms.observe("m", record(ttft_ms=10.0, itl_p50_ms=1.0, replica="r"))
+    histograms.forget("r")
+    left = {
+        label
+        for family in registry.collect()
+        for sample in family.samples
+        for label in sample.labels
+    }
+
+    assert {"model", "le"} == left
+
+
+def test_what_was_not_understood_is_left_out() -> None:
+    """A request without a model has no times."""
+    registry = CollectorRegistry()
+    Histograms(registry).observe("other", record(served=""))
+
+    assert [] == [s for family in registry.collect() for s in family.samples]
