@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from headrace.errors import BadRequest, TooLong
-from headrace.gateway import scan
-from headrace.gateway.length import asked, bounded, choices
+from headrace.gateway import length, scan
+from headrace.gateway.length import asked
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
@@ -15,6 +15,19 @@ RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 
 def dump(**fields: Any) -> bytes:
     return json.dumps({"model": "m", **fields}).encode()
+
+
+def bounded(body: bytes, path: str, most: int, *, refuse: bool) -> tuple[bytes, int]:
+    """As it is done with what was read at first, and with what a rule has edited."""
+    found = length.bounded(body, scan.read(body), path, most, refuse=refuse)
+    assert found == length.bounded(body, length.read(body), path, most, refuse=refuse)
+    return found
+
+
+def choices(body: bytes, path: str) -> int:
+    found = length.choices(scan.read(body), path)
+    assert found == length.choices(length.read(body), path)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -130,4 +143,4 @@ def test_what_is_no_number_of_answers() -> None:
 def test_what_is_no_json() -> None:
     """A body that cannot be decoded is refused as everywhere."""
     with pytest.raises(BadRequest, match="not valid JSON"):
-        choices(b'{"n": 1', CHAT)
+        length.read(b'{"n": 1')

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.admission.limits import Level
 from headrace.conformance import answers
+from headrace.conformance.fake import Exchange
 from headrace.conformance.wire import Answer, request
 from headrace.errors import ConfigError
 from headrace.gateway.app import Gateway
@@ -135,6 +136,35 @@ class TestRates:
 
         openai_error(await rig.post(ask(max_tokens=300, n=5)), 429, "insufficient_quota")
         assert 200 == (await rig.post(ask(max_tokens=300, n=2))).status
+
+    async def test_limits_of_others_are_not_passed_on(self, rig: Rig) -> None:
+        """What a hosted API says of limits of its own is not mixed with the caller's."""
+
+        async def hosted(exchange: Exchange) -> None:
+            theirs = ("x-ratelimit-remaining-requests", "7777"), ("x-ratelimit-model", "kept")
+            await exchange.answer(200, answers.chat_body("m"), *theirs)
+
+        await start(rig, {"tenant": {"requests_per_minute": 60}}, script=hosted)
+        answer = await rig.post(ask())
+
+        assert ("59", "kept") == (
+            answer.header("x-ratelimit-remaining-requests"),
+            answer.header("x-ratelimit-model"),
+        )
+
+    async def test_a_refusal_is_in_the_record(self, rig: Rig) -> None:
+        """The decision record says which limit of whom refused, or bounded, a request."""
+        gateway = await start(rig, {"tenant": {"requests_per_minute": 1, "max_tokens": 9}})
+        found = []
+        gateway.hears = (*gateway.hears, lambda exchange, _: found.append(exchange.notes or []))
+        for body in (ask(max_tokens=10), ask(), ask(max_tokens=9)):
+            await rig.post(body)
+
+        assert [
+            [("refused", "max_tokens of callers without a key")],
+            [("bounded", "an answer of at most 9 tokens")],
+            [("refused", "requests_per_minute of callers without a key")],
+        ] == [[(note.outcome, note.detail) for note in notes] for notes in found]
 
 
 class TestBudgets:

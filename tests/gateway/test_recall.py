@@ -92,7 +92,7 @@ async def test_it_is_read_once_more(
 async def test_whose_it_is(rig: Rig, tmp_path: Path) -> None:
     """What counts for a tenant, a key, a model and both is what each of them has used."""
     limit = {"tokens_per_day": 10_000}
-    limits = {"tenant": limit, "key": limit, "model": limit}
+    limits: dict[str, Any] = {"tenant": limit, "key": limit, "model": limit}
     limits |= {"tenants": {"acme": {"models": {"m": limit}}}}
     await rig.engine(answers.like_vllm)
     gateway = await rig.gateway(

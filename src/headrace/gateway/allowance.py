@@ -28,7 +28,8 @@ from headrace.errors import QuotaExceeded, RateLimited
 from headrace.gateway.answers import Dialect
 from headrace.metering.prices import money
 
-COUNTS = (("requests", frozenset({REQUESTS})), ("tokens", frozenset({INPUT, OUTPUT, TOKENS})))
+COUNTED = frozenset({INPUT, OUTPUT, TOKENS})
+Tightest = tuple[int, Bound, Level]
 OF_A_PART = ", as this gateway's part while it cannot ask the others,"
 
 
@@ -42,33 +43,22 @@ def lines(
     https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
     https://docs.claude.com/en/api/rate-limits#response-headers
     """
-    found = b""
-    both = [
-        (left(claim.bound, level), claim.bound, level)
-        for claim, level in zip(claims, levels, strict=True)
-        if claim.bound.scope != "model"
-    ]
-    for name, units in COUNTS:
-        tightest = min(
-            (each for each in both if each[1].unit in units), key=_remaining, default=None
-        )
-        if tightest is None:
+    requests: Tightest | None = None
+    tokens: Tightest | None = None
+    for claim, level in zip(claims, levels, strict=True):
+        bound = claim.bound
+        if bound.scope == "model":
             continue
-        remaining, bound, level = tightest
-        reset_s = _reset_s(bound, level, period, now_s)
-        found += (
-            f"x-ratelimit-limit-{name}: {bound.most:.0f}\r\n"
-            f"x-ratelimit-remaining-{name}: {remaining}\r\n"
-            f"x-ratelimit-reset-{name}: {span(reset_s)}\r\n"
-        ).encode("ascii")
-        if dialect == "anthropic":
-            moment = datetime.fromtimestamp(math.ceil(now_s + reset_s), UTC)
-            found += (
-                f"anthropic-ratelimit-{name}-limit: {bound.most:.0f}\r\n"
-                f"anthropic-ratelimit-{name}-remaining: {remaining}\r\n"
-                f"anthropic-ratelimit-{name}-reset: {moment:%Y-%m-%dT%H:%M:%SZ}\r\n"
-            ).encode("ascii")
-    return found
+        if bound.unit == REQUESTS:
+            remaining = left(bound, level)
+            if requests is None or remaining < requests[0]:
+                requests = remaining, bound, level
+        elif bound.unit in COUNTED:
+            remaining = left(bound, level)
+            if tokens is None or remaining < tokens[0]:
+                tokens = remaining, bound, level
+    found = _lines(b"requests", requests, period, now_s, dialect)
+    return found + _lines(b"tokens", tokens, period, now_s, dialect)
 
 
 def refusal(
@@ -123,8 +113,25 @@ def ends(bound: Bound, period: Period) -> float:
     return {"day": period.day_ends, "month": period.month_ends}.get(bound.span, 0.0)
 
 
-def _remaining(each: tuple[int, Bound, Level]) -> int:
-    return each[0]
+def _lines(
+    name: bytes, tightest: Tightest | None, period: Period, now_s: float, dialect: Dialect
+) -> bytes:
+    if tightest is None:
+        return b""
+    remaining, bound, level = tightest
+    most, reset_s = int(bound.most), _reset_s(bound, level, period, now_s)
+    found = (
+        b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
+        % (name, most, name, remaining, name, span(reset_s).encode("ascii"))
+    )
+    if dialect == "openai":
+        return found
+    moment = datetime.fromtimestamp(math.ceil(now_s + reset_s), UTC)
+    return found + (
+        b"anthropic-ratelimit-%b-limit: %d\r\nanthropic-ratelimit-%b-remaining: %d\r\n"
+        b"anthropic-ratelimit-%b-reset: %b\r\n"
+        % (name, most, name, remaining, name, f"{moment:%Y-%m-%dT%H:%M:%SZ}".encode("ascii"))
+    )
 
 
 def _reset_s(bound: Bound, level: Level, period: Period, now_s: float) -> float:

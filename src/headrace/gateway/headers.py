@@ -28,6 +28,20 @@ REPLACED = frozenset(
 
 _DROPPED = HOP_BY_HOP | REPLACED
 
+# What a hosted API says of limits of its own: not for a caller who has ours.
+LIMITS = frozenset(
+    {
+        b"%b%b%b" % (prefix, middle, end)
+        for prefix, middles, ends in (
+            (b"x-ratelimit-", (b"limit-", b"remaining-", b"reset-"), (b"requests", b"tokens")),
+            (b"anthropic-ratelimit-", (b"requests-", b"tokens-"),
+             (b"limit", b"remaining", b"reset")),
+        )
+        for middle in middles
+        for end in ends
+    }
+)  # fmt: skip
+
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines that go on to an engine."""

@@ -13,7 +13,7 @@ import msgspec
 from headrace.config.rules import Limit
 from headrace.errors import BadRequest, TooLong
 from headrace.gateway.edits import LENGTHS, Edits
-from headrace.gateway.scan import Body, insert
+from headrace.gateway.scan import NOTHING, Body, insert
 
 # Where an answer is made up by a model, and the names of its length there; the first counts.
 NAMES = {
@@ -24,8 +24,6 @@ NAMES = {
 }
 # The name that is written where none is given: all engines know it.
 WRITTEN = {path: names[-1] for path, names in NAMES.items()}
-# Of an object these are the names in which a request asks for several answers.
-SEVERAL = (b'"n"', b'"best_of"', b"\\u00")
 
 
 class Lengths(msgspec.Struct):
@@ -36,14 +34,14 @@ class Lengths(msgspec.Struct):
     max_output_tokens: object = None
     n: object = None
     best_of: object = None
-    prompt: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = NOTHING
 
 
 _decoder = msgspec.json.Decoder(Lengths)
 _prompts = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def choices(body: bytes, endpoint: str) -> int:
+def choices(said: Body | Lengths, endpoint: str) -> int:
     """
     How many answers a request asks for.
 
@@ -51,12 +49,10 @@ def choices(body: bytes, endpoint: str) -> int:
         BadRequest: what it says is no number of answers.
 
     """
-    several = any(word in body for word in SEVERAL)
-    if not several and endpoint != "/v1/completions":
-        return 1
-    said = read(body)
-    counts = [_whole(name, getattr(said, name)) or 1 for name in ("n", "best_of")]
-    return max(1, *counts) * (_several(said.prompt) if endpoint == "/v1/completions" else 1)
+    count = 1
+    if said.n is not None or said.best_of is not None:
+        count = max(1, _whole("n", said.n) or 1, _whole("best_of", said.best_of) or 1)
+    return count * _several(said.prompt) if endpoint == "/v1/completions" else count
 
 
 def asked(said: Body | Lengths, endpoint: str) -> int:
@@ -74,16 +70,18 @@ def asked(said: Body | Lengths, endpoint: str) -> int:
     return 0
 
 
-def bounded(body: bytes, endpoint: str, most: int, *, refuse: bool) -> tuple[bytes, int]:
+def bounded(
+    body: bytes, said: Body | Lengths, endpoint: str, most: int, *, refuse: bool
+) -> tuple[bytes, int]:
     """
-    The body with an answer of at most so many tokens, and how many it may have now.
+    The body, of which this is ``said``, with an answer of at most so many tokens, and how many it
+    may have now.
 
     Raises:
         TooLong: it asks for more, and is to be refused then.
         BadRequest: its length is no whole number.
 
     """
-    said = read(body)
     given = {name: _whole(name, getattr(said, name)) for name in LENGTHS}
     length = asked(said, endpoint)
     largest = max((length for length in given.values() if length), default=0)

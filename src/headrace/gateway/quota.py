@@ -182,6 +182,7 @@ class Quota:
             self._reject(bound.scope, bound.name)
             if bound.kind != "slots":
                 exchange.put(lines([found.claim], [found.level], period, now_s, dialect))
+            exchange.note("limits", "refused", f"{bound.name} of {spoken(bound.scope, bound.whom)}")
             part = shared is not None and not permit.lease
             raise refusal(found, period, now_s, self._book.currency, part=part)
         exchange.permit = permit
@@ -250,22 +251,24 @@ class Quota:
     def _bounded(self, exchange: Exchange, body: bytes, plan: Plan) -> tuple[bytes, int]:
         """The body with an answer as long as it may be, and the tokens of all its answers."""
         path, most = exchange.endpoint.path, plan.longest.tokens
+        first = exchange.prompt if exchange.plan is None else None  # a rule may have edited it
+        said = first if isinstance(first, Body) else length.read(body)
         if not most:
-            first = exchange.prompt if exchange.plan is None else None  # a rule may have edited it
-            said = first if isinstance(first, Body) else length.read(body)
             each = length.asked(said, path) or plan.default_output
-            return body, each * length.choices(body, path)
+            return body, each * length.choices(said, path)
         refuse = self._config.too_long == "refuse"
         try:
-            body, each = length.bounded(body, path, most, refuse=refuse)
+            body, each = length.bounded(body, said, path, most, refuse=refuse)
         except TooLong as error:
             self._reject(plan.longest.scope, "max_tokens")
             whose = spoken(plan.longest.scope, plan.longest.whom)
+            exchange.note("limits", "refused", f"max_tokens of {whose}")
             message = f"{error.message} That is the limit of {whose}."
             raise TooLong(message, param=error.param) from None
         if each != exchange.facts.max_tokens:
+            exchange.note("limits", "bounded", f"an answer of at most {each} tokens")
             exchange.facts = msgspec.structs.replace(exchange.facts, max_tokens=each)
-        return body, each * length.choices(body, path)
+        return body, each * length.choices(said, path)
 
     def _permit(
         self, exchange: Exchange, plan: Plan, output: int, at: tuple[float, Period]

@@ -17,7 +17,7 @@ from headrace.gateway import answers
 from headrace.gateway.clocks import now
 from headrace.gateway.entrance import owned
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.headers import returned
+from headrace.gateway.headers import LIMITS, returned
 from headrace.gateway.stream import NOTHING, Frames, Renamer, find_usage, usage_of
 from headrace.routing.stickiness import Stickiness
 from headrace.upstream.connection import Reply, Splice
@@ -267,6 +267,8 @@ class Relay:
         self._seek = seen if found is None and len(seen) < EDGE_BYTES else None
 
     def _head(self, replaced: frozenset[bytes] = frozenset()) -> bytes:
+        if self._exchange.lines:
+            replaced |= LIMITS
         return returned(self._reply.headers, replaced) + self._ours()
 
     def _ours(self) -> bytes:

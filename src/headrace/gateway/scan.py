@@ -79,6 +79,8 @@ class Body(Prompt):
     max_tokens: object = None
     max_completion_tokens: object = None
     max_output_tokens: object = None
+    n: object = None
+    best_of: object = None
     previous_response_id: object = None
 
     @property

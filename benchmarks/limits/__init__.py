@@ -1,0 +1,1 @@
+"""What limits cost a request: ``python -m benchmarks.limits``."""
