@@ -103,6 +103,19 @@ class TestWaterfall:
 
         assert [("hold", 150.0, 900.0, 1), ("route", 900.0, 1000.0, 1)] == shown(told)[2:4]
 
+    def test_another_target(self) -> None:
+        """An answer that led to the rule's next target ended its attempt."""
+        told = entry(
+            attempt("a", sent_at=100.1, answered_at=100.4, status=503),
+            attempt(start=100.5, sent_at=100.5, answered_at=100.7, status=200),
+            first_at=100.7,
+        ).tell()
+
+        assert [("failed", 200.0, 500.0, 1), ("route", 500.0, 600.0, 2)] == shown(told)[3:5]
+        assert [("refused", 503), ("answered", 200)] == [
+            (each.outcome, each.status) for each in told.attempts
+        ]
+
     def test_never_placed(self) -> None:
         """A request that ran out of time in the queue spent it there; one refused before, at it."""
         queued = entry(record=record(outcome="timed_out_queue")).tell()

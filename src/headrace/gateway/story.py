@@ -201,7 +201,7 @@ def _phases(entry: Entry, zero: float) -> list[Phase]:
             since = each.taken_at
         add("route", since, each.placed_at, number)
         _answering(entry, index, add)
-        since = each.ended_at or ended
+        since = _until(entry, index)
     if since:
         add("queue", since, ended, len(entry.tries) + 1)
     return found
@@ -210,11 +210,11 @@ def _phases(entry: Entry, zero: float) -> list[Phase]:
 def _answering(entry: Entry, index: int, add: _Add) -> None:
     """From the moment that an attempt had a replica."""
     each, number = entry.tries[index], index + 1
-    since, until = each.placed_at, each.ended_at or entry.ended_at
+    since, until = each.placed_at, _until(entry, index)
     if each.fresh:
         add("connect", since, each.sent_at, number)
         since = each.sent_at
-    if each.ended_at:
+    if each.ended_at or number < len(entry.tries):
         add("failed", since, until, number)
     elif entry.first_at:
         add("prefill", since, entry.first_at, number)
@@ -232,7 +232,7 @@ def _tried(entry: Entry, index: int, zero: float) -> Tried:
     each = entry.tries[index]
     decision, predicted = each.decision, each.predicted
     known = predicted is not UNKNOWN
-    outcome, error = _outcome(entry, each)
+    outcome, error = _outcome(entry, index)
     connection = ("new" if each.fresh else "reused") if each.sent_at else "unknown"
     told = Tried(
         replica=each.replica,
@@ -243,7 +243,7 @@ def _tried(entry: Entry, index: int, zero: float) -> Tried:
         wait_ms=round(predicted.wait_ms, 3) if known else None,
         prefill_ms=round(predicted.prefill_ms, 3) if known else None,
         started_ms=_ms(each.placed_at - zero),
-        ended_ms=_ms((each.ended_at or entry.ended_at) - zero),
+        ended_ms=_ms(_until(entry, index) - zero),
         queued_ms=_ms(each.taken_at - each.arrived_at),
         connection=connection,
         status=each.status,
@@ -265,11 +265,23 @@ def _with_decision(told: Tried, decision: Decision) -> Tried:
     )
 
 
-def _outcome(entry: Entry, each: Attempt) -> tuple[str, str]:
+def _until(entry: Entry, index: int) -> float:
+    """
+    When an attempt was over. One whose answer led to another target, by its rule, ended with that
+    answer.
+    """
+    each = entry.tries[index]
+    if index + 1 == len(entry.tries):
+        return each.ended_at or entry.ended_at
+    return each.ended_at or each.answered_at or entry.tries[index + 1].arrived_at
+
+
+def _outcome(entry: Entry, index: int) -> tuple[str, str]:
     """How an attempt went, and its error."""
+    each = entry.tries[index]
     if each.error:
         return "failed", each.error
-    if each.ended_at:
+    if each.ended_at or index + 1 < len(entry.tries):
         return "refused", f"it answered {each.status}"
     outcome = entry.record.outcome
     if outcome == "client_gone":
