@@ -19,6 +19,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # seconds, for nothing
     with mock_aws():
         yield
 
@@ -27,7 +28,7 @@ def group(least: int = 1, wanted: int = 2) -> None:
     """A group named gpu of mixed instances."""
     ec2, scaling = boto3.client("ec2", REGION), boto3.client("autoscaling", REGION)
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
-    image = "ami-03cf127a"  # one that the stand-in knows
+    image = "ami-12345678"
     ec2.create_launch_template(
         LaunchTemplateName="gpu", LaunchTemplateData={"ImageId": image, "InstanceType": "t3.large"}
     )

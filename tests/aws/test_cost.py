@@ -66,8 +66,8 @@ def test_a_group_is_part_spot_and_ends_with_a_pause() -> None:
         "instances_distribution": [
             {"on_demand_base_capacity": 1, "on_demand_percentage_above_base_capacity": 100 / 3}
         ],
-        "launch_template": [{"override": [{"instance_type": "g6.xlarge"}, {"instance_type": "g5.xlarge"}]}],
-    }  # fmt: skip
+        "launch_template": [{"override": [{"instance_type": "g6.xlarge"}]}],
+    }
     values = {"desired_capacity": 4, "min_size": 1, "mixed_instances_policy": [policy]}
 
     found = estimate(plan(("aws_autoscaling_group", values)), PRICES)

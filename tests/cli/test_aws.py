@@ -78,8 +78,8 @@ def test_up_makes_aws_first_and_then_the_cluster(programs: Recorded) -> None:
     verbs = [re.sub(r" (/|-).*", "", line) for line in programs.lines()]
     assert [
         "tofu init", "tofu plan", "tofu show", "tofu apply", "tofu output",
-        "aws eks update-kubeconfig", "kubectl", "helm upgrade", "kubectl", "kubectl", "helm upgrade",
-        "kubectl",
+        "aws eks update-kubeconfig", "kubectl", "helm upgrade", "kubectl", "kubectl",
+        "helm upgrade", "kubectl",
     ] == verbs  # fmt: skip
     init = programs.lines()[0]
     assert "-backend-config=bucket=headrace-state-123456789012-us-east-1" in init
@@ -154,8 +154,8 @@ def test_down_takes_the_cluster_s_own_nodes_first(programs: Recorded) -> None:
 
     assert 0 == found.exit_code, found.output
     lines = programs.lines()
-    order = [next(n for n, line in enumerate(lines) if word in line)
-             for word in ("plan", "helm uninstall", "nodepools", "nodeclaims", "tofu apply")]  # fmt: skip
+    words = ("plan", "helm uninstall", "nodepools", "nodeclaims", "tofu apply")
+    order = [next(n for n, line in enumerate(lines) if word in line) for word in words]
     assert order == sorted(order)
     assert "-destroy" in lines[order[0]]
 

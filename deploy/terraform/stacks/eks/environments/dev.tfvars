@@ -1,5 +1,5 @@
 # For trying things: one way out (an instance), two small system nodes, state and ledger in the cluster,
-# no name on the internet. About 190 USD a month without GPUs; see docs/deploy/aws.md.
+# no name on the internet. About 215 USD a month without GPUs; see docs/deploy/aws.md.
 name        = "headrace-dev"
 environment = "dev"
 region      = "us-east-1"
