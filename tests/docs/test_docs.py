@@ -203,6 +203,7 @@ def test_metric_labels_are_documented() -> None:
     issuer = {"issuer": "https://id", "audience": "a", "jwks": "https://id/jwks"}
     tree = {"backends": [backend], "rules": [rule], "identity": {"jwt": [issuer]}}
     tree |= {"state": {"url": "redis://localhost"}}
+    tree |= {"limits": {"tenants": {"acme": {"tokens_per_day": 1}}}}
     with_series = Gateway(Config.model_validate(tree))
     with_series.metrics.observe([record()])
     for replica in with_series.fleet.replicas.values():
@@ -213,6 +214,8 @@ def test_metric_labels_are_documented() -> None:
     with_series.sight.meet("t")
     with_series.certificates["edge"] = lambda: 1.0
     with_series.class_metrics.born(["fast", "reasoning"], "fast")
+    with_series.guarding._metrics.born("g", ["input"])
+    with_series.guarding._metrics.found("g", "JWT", 1)
     with_series.floor.tell("e", ("m",), "off", "idle")
     with_series.floor.started("m", "start", 1.0)
     with_series.floor.rested("m", "stop")
@@ -220,6 +223,7 @@ def test_metric_labels_are_documented() -> None:
     assert with_series.state is not None
     with_series.state.meter.took("ping", 0.001)
     with_series.state.meter.failed("ping")
+    with_series.quota.reject("tenant", "tokens_per_day")
 
     for family in with_series.metrics.registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

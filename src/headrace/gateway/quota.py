@@ -179,7 +179,7 @@ class Quota:
         dialect = exchange.endpoint.dialect
         if isinstance(found, Refusal):
             bound = found.claim.bound
-            self._reject(bound.scope, bound.name)
+            self.reject(bound.scope, bound.name)
             if bound.kind != "slots":
                 exchange.put(lines([found.claim], [found.level], period, now_s, dialect))
             exchange.note("limits", "refused", f"{bound.name} of {spoken(bound.scope, bound.whom)}")
@@ -260,7 +260,7 @@ class Quota:
         try:
             body, each = length.bounded(body, said, path, most, refuse=refuse)
         except TooLong as error:
-            self._reject(plan.longest.scope, "max_tokens")
+            self.reject(plan.longest.scope, "max_tokens")
             whose = spoken(plan.longest.scope, plan.longest.whom)
             exchange.note("limits", "refused", f"max_tokens of {whose}")
             message = f"{error.message} That is the limit of {whose}."
@@ -309,7 +309,8 @@ class Quota:
             _, cost = self._book.charge(record.served, permit.at_us, asked, out, cached)
         return 1, asked, out, asked + out, cost, 1
 
-    def _reject(self, scope: str, name: str) -> None:
+    def reject(self, scope: str, name: str) -> None:
+        """A limit has refused a request."""
         self._rejected[scope, name] = self._rejected.get((scope, name), 0) + 1
 
     # --- for people -------------------------------------------------------------------------
