@@ -28,7 +28,12 @@ def groups(name: str) -> list[Any]:
 
 
 ALERTS: list[Any] = [rule for group in groups("alerts.yaml") for rule in group["rules"]]
-RECORDS: list[Any] = [rule for group in groups("recording.yaml") for rule in group["rules"]]
+RECORDS: list[Any] = [
+    rule
+    for name in ("objectives.yaml", "recording.yaml")
+    for group in groups(name)
+    for rule in group["rules"]
+]
 each_alert = pytest.mark.parametrize("name", sorted({rule["alert"] for rule in ALERTS}))
 
 
