@@ -3,8 +3,8 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: terraform-check terraform-docs help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
-	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify \
+.PHONY: terraform-check terraform-docs bench-load help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
+	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify bench-guards \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
 help: ## Show the targets
@@ -69,6 +69,9 @@ bench-overhead: ## CPU, latency and memory beside eight other proxies (12 minute
 bench-overhead-quick: ## The harness works: three proxies, half a minute, numbers are not for quoting
 	$(UV) python -m benchmarks.overhead --quick --peers headrace,nginx,asgi
 
+bench-guards: ## How good guards are, by entity, and what they cost (a minute); writes docs/guardrails.md
+	$(UV) python -m benchmarks.guards
+
 bench-classify: ## How good classes are: accuracy, calibration, cost, time (a minute); writes docs/tiers.md
 	$(UV) python -m benchmarks.tiers --strict
 
@@ -112,3 +115,6 @@ terraform-check: ## deploy/terraform: format, schema, tests, policies, planted m
 
 terraform-docs: ## Write the README of each Terraform module anew
 	$(UV) python -m deploy.kit.modules
+
+bench-load: ## headrace bench beside guidellm on a simulated engine (a quarter of an hour); for docs/load.md
+	$(UV) python -m benchmarks.load
