@@ -93,3 +93,16 @@ def test_what_was_not_understood_is_left_out() -> None:
     Histograms(registry).observe("other", record(served=""))
 
     assert [] == [s for family in registry.collect() for s in family.samples]
+
+
+@pytest.mark.parametrize(("name", "known"), [("r-1", True), ("r" * 80, False)])
+def test_exemplars_lead_to_traces(name: str, known: bool) -> None:
+    """With its id an exemplar has the request's trace, where both fit into 128 characters."""
+    traced = record(request_id=name, trace_id="1" * 32)
+    histogram = Histogram("h", "Text.", (1.0,))
+    histogram.observe("m", 0.5, traced)
+    [family] = histogram.collect()
+    [found] = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
+
+    assert known is ("trace_id" in found.labels)
+    assert 128 >= sum(len(key) + len(value) for key, value in found.labels.items())

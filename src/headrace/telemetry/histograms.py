@@ -31,6 +31,7 @@ MAX_REPLICAS = 1024
 OTHERS = "other"
 # An exemplar may have 128 characters, names and values together; an id that is longer has none.
 MAX_ID = 100
+TRACE_ID = len("trace_id") + 32
 
 
 class _Kept(NamedTuple):
@@ -74,6 +75,8 @@ class Histogram(Collector):
         self._sums[key] += value
         if record is not None and len(record.request_id) <= MAX_ID:
             labels = {"request_id": record.request_id}
+            if record.trace_id and len(record.request_id) <= MAX_ID - TRACE_ID:
+                labels["trace_id"] = record.trace_id
             self._exemplars[key][bucket] = _Kept(labels, value, record.time.timestamp())
 
     def forget(self, key: str) -> None:
