@@ -26,9 +26,10 @@ COPIES = {
     ROOT / "observability" / "prometheus" / "rules": CHART / "files" / "rules",
     ROOT / "observability" / "grafana" / "dashboards": CHART / "files" / "dashboards",
     ROOT / "observability" / "dcgm": CHART / "files" / "dcgm",
+    ROOT / "observability" / "collector": CHART / "files" / "collector",
 }
 SUFFIXES = {".yaml", ".json", ".csv"}
-OURS = {"kubernetes.yaml"}  # what the chart has templates of its own for
+LEFT = {"dcgm/kubernetes.yaml", "collector/collector.yaml"}  # for clusters without the chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def generated() -> dict[Path, bytes]:
         for source, folder in COPIES.items()
         if source.is_dir()
         for each in sorted(source.iterdir())
-        if each.suffix in SUFFIXES and each.name not in OURS
+        if each.suffix in SUFFIXES and f"{source.name}/{each.name}" not in LEFT
     }
     return {path: content.encode() for path, content in made.items()} | copied
 

@@ -22,6 +22,8 @@ SECRETS = {
     "HEADRACE_LEDGER_URL": "postgresql://headrace:x@db/usage",
 }
 
+ROOTS = {"dcgm", "collector"}
+
 each_profile = pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 
 # All of it in one worker: each has its own helm to unpack otherwise.
@@ -76,24 +78,24 @@ def test_the_gateway_takes_its_configuration(path: Path, tmp_path: Path) -> None
 
 @each_profile
 def test_pods_are_restricted(path: Path) -> None:
-    """No root, no privilege, read-only file systems; only the DCGM exporter asks the driver."""
+    """No root, no privilege, read-only file systems; but for who asks the driver or reads logs."""
     for pod in pods(profile(path)):
         for container in [*pod.get("initContainers", []), *pod["containers"]]:
             security = container["securityContext"]
             assert security["readOnlyRootFilesystem"]
             assert ["ALL"] == security["capabilities"]["drop"]
-            if container["name"] != "dcgm":
+            if container["name"] not in ROOTS:
                 assert not security["allowPrivilegeEscalation"]
                 assert pod["securityContext"]["runAsNonRoot"]
                 assert {"type": "RuntimeDefault"} == pod["securityContext"]["seccompProfile"]
 
 
 @each_profile
-def test_only_the_gateway_may_ask_kubernetes(path: Path) -> None:
-    """No other pod has a token of the API server."""
+def test_only_two_may_ask_kubernetes(path: Path) -> None:
+    """The gateway and the collector of traces: no other pod has a token of the API server."""
     for pod in pods(profile(path)):
-        gateway = pod.get("serviceAccountName") == "prod-headrace"
-        assert gateway == pod.get("automountServiceAccountToken", True)
+        asks = pod.get("serviceAccountName") in {"prod-headrace", "prod-headrace-collector"}
+        assert asks == pod.get("automountServiceAccountToken", True)
 
 
 @each_profile
@@ -216,6 +218,22 @@ def test_engines_are_reached_by_the_gateway_alone() -> None:
                 spaces.append(labels["kubernetes.io/metadata.name"])
 
         assert (["gateway"], others, 1) == (pods_, spaces, len(rule["ports"]))
+
+
+def test_traces_go_to_the_collector() -> None:
+    """Gateways send to the one of their node, which reads their lines and no other's."""
+    objects = profile(TIERS)
+    text = one(objects, "ConfigMap", "prod-headrace")["data"]["headrace.yaml"]
+    config = yaml.safe_load(
+        one(objects, "ConfigMap", "prod-headrace-collector")["data"]["config.yaml"]
+    )
+    service = one(objects, "Service", "prod-headrace-collector")["spec"]
+
+    assert "http://prod-headrace-collector:4318" == yaml.safe_load(text)["tracing"]["endpoint"]
+    assert "Local" == service["internalTrafficPolicy"]
+    logs = config["receivers"]["filelog"]["include"]
+    assert ["/var/log/pods/llm_prod-headrace-*/gateway/*.log"] == logs
+    assert "tempo.monitoring.svc:4317" == config["exporters"]["otlp/tempo"]["endpoint"]
 
 
 def test_large_numbers_stay_whole(tmp_path: Path) -> None:

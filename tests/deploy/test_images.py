@@ -107,7 +107,9 @@ def test_compose_and_chart_use_the_same_images() -> None:
     """Redis, PostgreSQL, Envoy and the exporter have one version everywhere."""
     values = yaml.safe_load((ROOT / "deploy/helm/headrace/values.yaml").read_text())
     text = (ROOT / "deploy/compose/compose.yaml").read_text()
-    images = [values[part]["image"] for part in ("redis", "postgresql", "edge", "dcgm")]
+    images = [
+        values[part]["image"] for part in ("redis", "postgresql", "edge", "dcgm", "collector")
+    ]
 
     for image in images:
         assert f"image: {image['repository']}:{image['tag']}\n" in text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.kit.helm import CHART, one, profile
+from deploy.kit.helm import CHART, one, profile, render
 from deploy.kit.manifests import problems
 
 PROFILES = sorted((CHART / "ci").glob("*.yaml"))
@@ -25,6 +25,27 @@ Path_ = tuple[str | int, ...]
 def test_kubernetes_takes_it(path: Path) -> None:
     """Every built-in object is one that the API server of Kubernetes 1.35 would take."""
     assert [] == problems([o for o in profile(path) if o["apiVersion"] in KINDS])
+
+
+SWITCHES = [
+    ["postgresql.enabled=true", "postgresql.passwordSecret.name=db"],
+    ["redis.persistence.enabled=true", "redis.persistence.storageClass=gp3"],
+    ["gateway.autoscaling.enabled=true"],
+    ["edge.enabled=false", "networkPolicy.clients[0].podSelector.matchLabels.app=web"],
+    ["edge.tls.secretName=tls", "edge.service.type=LoadBalancer"],
+    ["edge.tls.enabled=false", "imagePullSecrets={a,b}", "commonLabels.team=llm"],
+    ["gateway.nodeSelector.pool=cpu", "gateway.secretEnv.A.name=s", "gateway.secretEnv.A.key=k"],
+    ["networkPolicy.enabled=false", "gateway.podDisruptionBudget.enabled=false"],
+    ["models[0].runtimeClassName=nvidia", "models[0].priorityClassName=high"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", SWITCHES, ids=lambda given: given[0])
+def test_switches_make_objects_that_kubernetes_takes(given: list[str]) -> None:
+    """What no profile turns on is right, too."""
+    sets = [part for each in given for part in ("--set", each)]
+
+    assert [] == problems(render("--values", str(PROFILES[0]), *sets))
 
 
 @pytest.mark.crds

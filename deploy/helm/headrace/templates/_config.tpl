@@ -26,6 +26,7 @@
 {{- if .Values.gateway.pepperSecret.name }}{{ $_ := set $tree.identity "pepper" "${HEADRACE_PEPPER}" }}{{ end -}}
 {{- if include "headrace.stateOn" . }}{{ $_ := set $tree "state" (dict "url" "${HEADRACE_STATE_URL}") }}{{ end -}}
 {{- if include "headrace.ledgerOn" . }}{{ $_ := set $tree "metering" (dict "url" "${HEADRACE_LEDGER_URL}") }}{{ end -}}
+{{- if .Values.collector.enabled }}{{ $_ := set $tree "tracing" (dict "endpoint" (printf "http://%s-collector:4318" (include "headrace.name" .))) }}{{ end -}}
 {{- $_ := mustMergeOverwrite $tree.edge (deepCopy .Values.edge.config) -}}
 {{- $_ := mustMergeOverwrite $tree (deepCopy .Values.gateway.config) -}}
 {{- /* Lists of people come beside ours, not in their place. */ -}}
