@@ -137,12 +137,15 @@ def test_what_is_shown_is_what_counts(scope: str) -> None:
     """The bounds that are shown are those of requests, account by account."""
     names = {"requests_per_minute": 1, "tokens_per_day": 2}
     found = bounds(tenant=names, key=names, model=names, tenants={"acme": {"models": {"m": names}}})
-    found.adopt({}, {"ci": Own("acme", {"tokens_per_day": 1})})
+    found.adopt({}, {"ci": Own("acme", {"tokens_per_day": 1}), "app": Own("acme", {})})
     plan = found.plan(Caller(tenant="acme", key="ci", limits={"tokens_per_day": 1}), "m")
+    other = found.plan(Caller(tenant="acme", key="app"), "m")
     whom = {"key": "ci", "tenant": "acme", "tenant_model": "acme m", "model": "m"}[scope]
 
     assert plan is not None
+    assert other is not None
     assert [each for each in plan.bounds if each.scope == scope] == [*found.of(scope, whom)]
+    assert [each for each in other.bounds if each.scope == "key"] == [*found.of("key", "app")]
 
 
 class TestCheck:

@@ -13,6 +13,7 @@ from headrace.admission.types import Caller
 from headrace.conformance import answers
 from headrace.gateway.app import Gateway
 from headrace.gateway.recall import Recall
+from tests.admission.rig import Place
 from tests.edge.rig import Rig, ask, eventually, openai_error
 
 SPENT = 41
@@ -87,6 +88,29 @@ async def test_it_is_read_once_more(
     first = gateway.quota.recall.version
 
     await eventually(lambda: gateway.quota.recall.version > first, timeout_s=10)
+
+
+async def test_the_first_limit_of_a_running_gateway(rig: Rig, tmp_path: Path) -> None:
+    """A gateway that has run without limits knows what was used when it gets its first one."""
+    await rig.engine(answers.like_vllm)
+    place = Place(tmp_path, "acme")
+    issued = await place.issue("app", tenant="acme")
+    gateway = await rig.gateway(
+        metering=metering(tmp_path),
+        identity=place.config.model_dump(),
+        tenants=[{"name": "acme"}],
+    )
+    head = {"authorization": f"Bearer {issued.secret}"}
+    await rig.post(ask(max_tokens=10), **head)
+    assert gateway.meter is not None
+    await eventually(
+        lambda: gateway.meter is not None and gateway.meter.seen().rows["written"] == 1
+    )
+    await place.office.alter("tester", "app", {"limits": {"tokens_per_day": SPENT + 5}})
+    await gateway.door.look()
+    await eventually(lambda: gateway.quota.recall.version > 0, timeout_s=10)
+
+    openai_error(await rig.post(ask(max_tokens=10), **head), 429, "insufficient_quota")
 
 
 async def test_whose_it_is(rig: Rig, tmp_path: Path) -> None:

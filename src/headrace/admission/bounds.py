@@ -93,9 +93,9 @@ class Bounds:
         self._keys: Mapping[str, Own] = {}
 
     def adopt(self, tenants: Mapping[str, Mapping[str, float]], keys: Mapping[str, Own]) -> None:
-        """These are the limits of tenants and keys in the book now."""
+        """These are the tenants and keys in the book now, with the limits of their own."""
         self._kept = {name: given for name, given in tenants.items() if given}
-        self._keys = {name: own for name, own in keys.items() if own.limits}
+        self._keys = keys
 
     @property
     def any(self) -> bool:
@@ -112,11 +112,6 @@ class Bounds:
     def tenants(self) -> tuple[str, ...]:
         """Tenants that the configuration or the book gives limits."""
         return tuple(dict.fromkeys((*self._config.tenants, *self._kept)))
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys with limits of their own."""
-        return tuple(self._keys)
 
     def plan(self, caller: Caller, model: str) -> Plan | None:
         """What holds for a request of this caller for this model; None for no limit."""

@@ -31,6 +31,7 @@ NOTHING: Amounts = (0, 0, 0, 0, 0, 0)
 
 Kind = Literal["once", "rate", "window", "slots"]
 """``once`` is a rate that is spent at the beginning, and never held."""
+RATES = frozenset({"once", "rate"})
 
 
 class Bound(Struct, frozen=True):
@@ -113,18 +114,20 @@ class Accounts:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
 
-    def take(self, claims: Iterable[Claim], now_us: float) -> "list[Level] | Refusal":
+    def take(self, claims: Sequence[Claim], now_us: float) -> "list[Level] | Refusal":
         """Hold what a request asks for, of all or of none; gives the levels afterwards."""
-        found = []
+        found, accounts = [], self._accounts
         for claim in claims:
             bound, window, cost = claim
-            account = self._account(bound, window)
+            account = accounts.get(bound.account)
+            if account is None or account.window < window:
+                account = accounts[bound.account] = Account(window)
             lack = lacking(bound, account.spent, account.held, cost, now_us)
             if lack > 0:
                 return Refusal(claim, lack, _level(bound, account, now_us))
-            found.append((bound, account, cost))
+            found.append(account)
         levels = []
-        for bound, account, cost in found:
+        for (bound, _, cost), account in zip(claims, found, strict=True):
             if bound.kind == "once":
                 _spend(bound, account, cost, now_us)
             else:
@@ -165,11 +168,12 @@ def lacking(bound: Bound, spent: float, held: int, cost: int, now_us: float) -> 
     """What a request lacks; 0 or less when it fits."""
     if not cost:
         return 0.0
-    if bound.kind in {"once", "rate"}:
-        if not bound.most:
-            return math.inf
-        return max(spent - now_us, 0.0) + _us(bound, held + cost) - bound.burst_us
-    return spent + held + cost - bound.most
+    if bound.kind not in RATES:
+        return spent + held + cost - bound.most
+    if not bound.most:
+        return math.inf
+    wait_us = math.ceil((held + cost) * MINUTE_US / bound.most) - bound.burst_us
+    return wait_us + (spent - now_us) if spent > now_us else wait_us
 
 
 def never(bound: Bound, cost: int) -> bool:
@@ -179,7 +183,7 @@ def never(bound: Bound, cost: int) -> bool:
 
 def left(bound: Bound, level: Level) -> int:
     """How much is left of a limit, in its own unit."""
-    if bound.kind in {"once", "rate"}:
+    if bound.kind in RATES:
         room = (bound.burst_us - level.used) * bound.most / MINUTE_US
         return max(0, math.floor(room - level.held + 1e-6))
     return max(0, math.floor(bound.most - level.used - level.held))
@@ -259,7 +263,7 @@ def claims(bounds: Sequence[Bound], amounts: Amounts, period: Period) -> list[Cl
 
 
 def _level(bound: Bound, account: Account, now_us: float) -> Level:
-    if bound.kind in {"once", "rate"}:
+    if bound.kind in RATES:
         return Level(max(account.spent - now_us, 0.0), account.held)
     return Level(account.spent, account.held)
 
@@ -270,9 +274,5 @@ def _spend(bound: Bound, account: Account, amount: int, now_us: float) -> None:
     if bound.kind == "window":
         account.spent += amount
     elif bound.most:
-        account.spent = max(account.spent, now_us) + _us(bound, amount)
-
-
-def _us(bound: Bound, amount: int) -> int:
-    """How long a rate needs for an amount; rounded up, so that nothing is for nothing."""
-    return math.ceil(amount * MINUTE_US / bound.most)
+        # Rounded up, so that nothing is for nothing.
+        account.spent = max(account.spent, now_us) + math.ceil(amount * MINUTE_US / bound.most)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from headrace.admission.limits import (
+    RATES,
     Accounts,
     Amounts,
     Bound,
@@ -143,7 +144,7 @@ class Purse:
         known = self._known.get(bound.account)
         if known is None or known.window != at:
             return Level(0.0, 0)
-        if bound.kind in {"once", "rate"}:
+        if bound.kind in RATES:
             passed_us = self._now_us - known.at_us
             return Level(max(0.0, known.level.used - passed_us), known.level.held)
         return known.level

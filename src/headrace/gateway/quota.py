@@ -4,6 +4,7 @@ ended. The arithmetic is admission/limits.py's, who has which limits bounds.py's
 are purse.py's, and what the caller is told allowance.py's.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from headrace.admission.bounds import Bounds, Own, Plan, check, spoken, unknown
 from headrace.admission.door import Door
 from headrace.admission.limits import (
     MINUTE_US,
+    RATES,
     SECOND_US,
     TOKENS,
     Amounts,
@@ -98,6 +100,8 @@ class Quota:
         self._strange: set[tuple[str, str]] = set()
         self._rejected: dict[tuple[str, str], int] = {}
         self._reserved = self._spent = self._held = 0
+        self._reading: asyncio.Task[None] | None = None
+        self._runs = False
         self.on = self._bounds.any
 
     @property
@@ -127,7 +131,10 @@ class Quota:
         self._tenants = (*tenants, *(() if keys else ("",)))  # nobody in particular has no name
         self._keys = {name: own.tenant for name, own in keys.items()}
         self._plans.clear()
-        self.on = self.on or self._bounds.any
+        if not self.on and self._bounds.any:
+            self.on = True
+            if self._runs:  # the first limit of a gateway that has run without
+                self._reading = asyncio.get_running_loop().create_task(self.recall.start())
         found: list[tuple[str, str, Mapping[str, float]]]
         found = [("tenant", name, limits) for name, limits in tenants.items()]
         found += [("key", name, own.limits) for name, own in keys.items()]
@@ -139,12 +146,17 @@ class Quota:
 
     async def start(self) -> None:
         """Find the other gateways, and what was used before."""
+        self._runs = True
         if self.purse.shared is not None:
             await self.purse.shared.start()
-        await self.recall.start()
+        if self.on:
+            await self.recall.start()
 
     async def stop(self) -> None:
         """Tell the shared state what is left to tell."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            await asyncio.wait({reading})
         await self.recall.stop()
         if self.purse.shared is not None:
             await self.purse.shared.stop()
@@ -340,6 +352,6 @@ class Quota:
 
 def _amount(bound: Bound, level: Level) -> float:
     """What was used, in the limit's own unit; of rates what has not come back yet."""
-    if bound.kind in {"once", "rate"}:
+    if bound.kind in RATES:
         return level.used * bound.most / MINUTE_US
     return level.used
