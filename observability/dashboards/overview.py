@@ -143,6 +143,13 @@ def _own() -> list[Panel]:
             text="Since the oldest request that is not in the ledger yet.",
         ),
         chart(
+            "Spans",
+            "short",
+            Query(rate("headrace_trace_spans_total", "result"), "{{result}}"),
+            text="Spans for the collector a second; none where tracing is off.",
+            stack=True,
+        ),
+        chart(
             "Log lines lost", "short",
             Query("sum by (instance) (increase(headrace_log_lines_dropped_total[$__rate_interval]))",
                   "{{instance}}"),

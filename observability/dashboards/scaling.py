@@ -32,10 +32,24 @@ def _demand() -> list[Panel]:
               text="From the request to its place at a replica."),
         chart("Too late", "percentunit",
               Query('sum by (model) (rate(headrace_requests_total{model=~"$model",'
-                    ' outcome=~"timed_out_queue|rejected_overloaded"}[$__rate_interval]))'
+                    ' outcome=~"timed_out_queue|evicted_.+|rejected_(overloaded|queue_full|deadline|shed)"}[$__rate_interval]))'
                     f" / {rate('headrace_requests_total', 'model', MODEL)}"
                     f" or 0 * {rate('headrace_requests_total', 'model', MODEL)}", "{{model}}"),
               text="Share of requests that waited in vain or were turned away."),
+        chart(
+            "Waiting by class",
+            "short",
+            Query(f"sum by (class) (headrace_class_waiting_requests{MODEL})", "{{class}}"),
+            text="Who waits: interactive goes first, background last.",
+            stack=True,
+        ),
+        chart(
+            "Turned away by class",
+            "reqps",
+            Query(rate("headrace_queue_shed_total", "class, reason"), "{{class}} {{reason}}"),
+            text="Requests that were not let in, or had to leave, by class and why.",
+            stack=True,
+        ),
     ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from observability.panels import Panel, Query, Row, chart, choice, number, rate
+from observability.panels import Panel, Query, Row, chart, choice, number, quantile, rate
 from observability.panels import board as build
 
 TENANT = '{tenant=~"$tenant"}'
@@ -18,6 +18,7 @@ def board() -> Dashboard:
         "Who uses how much, what it costs, and whether usage reaches the ledger.",
         [
             Row("Tenants", _tenants()),
+            Row("Limits and guards", _limits()),
             Row("Cost", _cost()),
             Row("Ledger and keys", _ledger()),
         ],
@@ -57,6 +58,49 @@ def _tenants() -> list[Panel]:
 
 def _kind(kind: str) -> str:
     return f'{{tenant=~"$tenant", kind="{kind}"}}'
+
+
+def _limits() -> list[Panel]:
+    return [
+        chart(
+            "Refused by limits",
+            "reqps",
+            Query(rate("headrace_limit_rejections_total", "scope, limit"), "{{scope}} {{limit}}"),
+            text="Requests that had no room in a limit, by whose it is and which.",
+            width=6,
+        ),
+        chart(
+            "Limits used",
+            "percentunit",
+            Query(
+                f"max by (tenant, limit) (headrace_limit_used_ratio{TENANT})",
+                "{{tenant}} {{limit}}",
+            ),
+            text="Of tenants with limits of their own; 1 is all of it.",
+            width=6,
+        ),
+        chart(
+            "Guards",
+            "reqps",
+            Query(
+                rate("headrace_guard_verdicts_total", "guard, direction, verdict"),
+                "{{guard}} {{direction}} {{verdict}}",
+            ),
+            text="Prompts and answers by what guards said of them.",
+            stack=True,
+            width=6,
+        ),
+        chart(
+            "Time of a guard",
+            "s",
+            Query(
+                quantile(0.95, "headrace_guard_seconds", "guard, direction"),
+                "{{guard}} {{direction}} p95",
+            ),
+            text="One look, at a prompt or a part of an answer; requests wait for it.",
+            width=6,
+        ),
+    ]
 
 
 def _cost() -> list[Panel]:

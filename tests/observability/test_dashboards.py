@@ -26,11 +26,17 @@ REPLICAS = 2
 WORK_S = 6.0
 # What Grafana puts in the place of its variables; all of each, and windows that fit a short test.
 VARIABLES = {"$__rate_interval": "4s", "$__range": "30s", "$__interval": "1s"}
-ENGINES = [
-    {"type": "sim", "model": "cold", "min": 0, "idle_stop_s": 1.5, "sim": {"speed": 100}},
-]
-
-MODELS = [{"name": "chat"}, {"name": "cold"}]
+SECTIONS: dict[str, Any] = {
+    "models": [{"name": "chat"}, {"name": "cold"}],
+    "engines": [
+        {"type": "sim", "model": "cold", "min": 0, "idle_stop_s": 1.5, "sim": {"speed": 100}},
+    ],
+    "limits": {"tenants": {"globex": {"concurrent_requests": 2}}},
+    "guards": {
+        "policies": [{"name": "words", "kind": "terms", "terms": {"words": ["turbine"]}}],
+        "default": ["words"],
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Film]:
     """A gateway and engines that work under Prometheus' eyes; they are gone when it is asked."""
     folder = tmp_path_factory.mktemp("film")
     with asyncio.Runner() as runner:
-        busy, gpus = Busy(folder, REPLICAS, engines=ENGINES, models=MODELS), Gpus(REPLICAS)
+        busy, gpus = Busy(folder, REPLICAS, **SECTIONS), Gpus(REPLICAS)
         runner.run(busy.__aenter__())
         runner.run(gpus.__aenter__())
         try:

@@ -23,7 +23,12 @@ from headrace.telemetry.records import Record, percentile
 
 WINDOW_S = 60.0  # how far back requests that have ended are looked at
 SHOWN = 20  # tenants and requests at most
-OURS = ("upstream_failed", "timed_out", "rejected_overloaded", "rejected_internal")
+# As the objectives of observability/ have it: what is not the clients' fault.
+OURS = (
+    "upstream_failed", "timed_out", "evicted", "rejected_overloaded", "rejected_internal",
+    "rejected_queue_full", "rejected_deadline", "rejected_shed", "rejected_limits_lost",
+    "rejected_unguarded",
+)  # fmt: skip
 
 
 class Pace(BaseModel):
