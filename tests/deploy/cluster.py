@@ -27,6 +27,7 @@ from tests.fleet.discovery.apiserver import ApiServer, a_slice, endpoint
 from tests.state.server import RedisServer
 
 SPEED = 20  # of simulated engines
+WAIT_S = 30.0  # for what comes at once where nothing is broken
 PRE_STOP_S = 0.3  # instead of the chart's ten seconds
 
 Object = dict[str, Any]
@@ -108,7 +109,7 @@ class Cluster:
 
     async def serving(self, pod: Pod) -> None:
         """Wait until the gateway sends to it."""
-        await eventually(lambda: pod.name in self.ready, lambda: str(self.ready))
+        await eventually(lambda: pod.name in self.ready, lambda: str(self.ready), WAIT_S)
 
     async def ask(self, number: int, tokens: int = 40) -> tuple[int, bytes]:
         """One stream through the edge: status and body."""
@@ -182,7 +183,7 @@ async def cluster(
         try:
             for _ in range(pods):
                 await running.start_pod()
-            await eventually(lambda: len(running.ready) == pods, lambda: str(running.ready))
+            await eventually(lambda: len(running.ready) == pods, lambda: str(running.ready), WAIT_S)
             yield running
         finally:
             for pod in running.pods:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from deploy.kit.helm import CHART, render
-from tests.deploy.cluster import Cluster, cluster
+from tests.deploy.cluster import WAIT_S, Cluster, cluster
 from tests.edge.rig import eventually
 
 pytestmark = pytest.mark.xdist_group("helm")
@@ -30,6 +30,11 @@ def whole(body: bytes) -> bool:
     return b'"finish_reason":"length"' in body and b'"error"' not in body
 
 
+def streams(running: Cluster) -> int:
+    """Requests that are at an engine."""
+    return running.gateway.fleet.inflight_requests
+
+
 async def load(running: Cluster, over: asyncio.Event, user: int) -> list[tuple[int, bytes]]:
     """One user asks again and again until it is over."""
     found: list[tuple[int, bytes]] = []
@@ -45,7 +50,7 @@ async def under_load(
     over = asyncio.Event()
     users = [asyncio.create_task(load(running, over, user)) for user in range(USERS)]
     try:
-        await eventually(lambda: running.gateway.fleet.inflight_requests == USERS)
+        await eventually(lambda: streams(running) == USERS, timeout_s=WAIT_S)
         await happens()
     finally:
         over.set()
@@ -63,7 +68,7 @@ async def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
         last = {pod.name for pod in running.pods}
         state = running.gateway.state
         assert state is not None
-        await eventually(lambda: state.up)  # Redis is used, and answers
+        await eventually(lambda: state.up, timeout_s=WAIT_S)  # Redis is used, and answers
 
     assert {"kubernetes.io/service-name=prod-headrace-llama-3-1-8b"} == set(asked)
     assert (4, 4, set()) == (len(first), len(last), first & last)
@@ -98,7 +103,7 @@ async def test_a_killed_engine_is_noticed(tmp_path: Path) -> None:
     """What the two tests above look for is there when a pod ends without its drain."""
     async with cluster(objects(), tmp_path, pods=1, speed=4) as running:
         asking = asyncio.create_task(running.ask(1, tokens=200))
-        await eventually(lambda: running.gateway.fleet.inflight_requests == 1)
+        await eventually(lambda: streams(running) == 1, timeout_s=WAIT_S)
         await asyncio.sleep(0.5)  # so that the stream has begun
         await running.pods[0].server.stop()
         _, body = await asking
@@ -114,7 +119,7 @@ async def test_envoy_drains_before_it_ends(tmp_path: Path) -> None:
         async with httpx2.AsyncClient(verify=False, trust_env=False) as probing:  # kept alive
             before = await probing.get(f"{running.edge.url}/edge/ready")
             asking = asyncio.create_task(running.ask(1, tokens=200))
-            await eventually(lambda: running.gateway.fleet.inflight_requests == 1)
+            await eventually(lambda: streams(running) == 1, timeout_s=WAIT_S)
             drain = await asyncio.create_subprocess_exec("bash", str(script), "60", port)
             after = before
             while after.status_code == 200:
