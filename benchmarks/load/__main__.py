@@ -19,14 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headrace.bench.sizes import prose
+
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs" / "assets" / "load-compared.json"
 PEER = "guidellm==0.8.1"
 LIMIT = 0.05  # how far apart two tools may be and still measure the same
 PROMPT_TOKENS, OUTPUT_TOKENS = 256, 32
-WORDS = ("water", "river", "stone", "light", "house", "field", "north", "summer", "winter")
-# Ours, and where guidellm has the same. What it calls inter-token latency is the mean over an answer,
-# which is time per output token by vLLM's name and by ours.
+# Ours, and where guidellm has the same. What it calls inter-token latency is the mean over an
+# answer, which is time per output token by vLLM's name and by ours.
 FIGURES = {
     "TTFT p50, ms": (("ttft_ms", "p50"), ("time_to_first_token_ms", "median"), 1.0),
     "TPOT p50, ms": (("tpot_ms", "p50"), ("inter_token_latency_ms", "median"), 1.0),
@@ -39,8 +40,8 @@ def main(arguments: list[str]) -> int:
     """Run both in turn; the exit code is 1 if a figure is further apart than the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each tool and level")
-    parser.add_argument("--requests", type=int, default=48, help="requests of a run")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="requests at a time")
+    parser.add_argument("--requests", type=int, default=40, help="requests of a run")
+    parser.add_argument("--streams", type=int, nargs="+", default=[2, 8], help="requests at a time")
     options = parser.parse_args(arguments)
     peer = environment()
     rows = []
@@ -112,8 +113,8 @@ def environment() -> Path:
     """The folder of guidellm's programs."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "headrace" / "guidellm"
     if not (home / "bin" / "guidellm").exists():
-        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", home], check=True)
-        python = home / "bin" / "python"
+        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(home)], check=True)
+        python = str(home / "bin" / "python")
         install = ["uv", "pip", "install", "--quiet", "--python", python, PEER]
         subprocess.run(install, check=True)
     return home / "bin"
@@ -123,9 +124,10 @@ def run_ours(url: str, folder: Path, streams: int, requests: int, number: int) -
     """Figures of a run of `headrace bench load`."""
     out = folder / "ours.json"
     command = [
-        sys.executable, "-m", "headrace", "bench", "load", "--url", url, "--concurrency", f"{streams}",
-        "--requests", f"{requests}", "--prompt-dist", f"fixed:{PROMPT_TOKENS}", "--output-dist",
-        f"fixed:{OUTPUT_TOKENS}", "--seed", f"{number}", "--json", out,
+        sys.executable, "-m", "headrace", "bench", "load", "--url", url,
+        "--concurrency", f"{streams}", "--requests", f"{requests}",
+        "--prompt-dist", f"fixed:{PROMPT_TOKENS}", "--output-dist", f"fixed:{OUTPUT_TOKENS}",
+        "--seed", f"{number}", "--json", str(out),
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     document = json.loads(out.read_text(encoding="utf-8"))
@@ -138,13 +140,11 @@ def run_theirs(
     """Figures of a run of guidellm, with prompts of its own of the same length."""
     prompts, out = folder / "prompts.jsonl", folder / "theirs.json"
     chance = random.Random(f"peer {number}")
-    rows = (
-        {"prompt": " ".join(words), "output_tokens_count": OUTPUT_TOKENS}
-        for words in (chance.choices(WORDS, k=PROMPT_TOKENS) for _ in range(requests * 2))
-    )
+    texts = (prose(PROMPT_TOKENS, chance) for _ in range(requests * 2))  # of the words of ours
+    rows = ({"prompt": text, "output_tokens_count": OUTPUT_TOKENS} for text in texts)
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     command = [
-        peer / "guidellm", "run", "--disable-console",
+        str(peer / "guidellm"), "run", "--disable-console",
         "--backend", f"kind=openai_http,target={url},model=sim",
         "--profile", f"kind=concurrent,streams={streams}",
         "--constraint", f"kind=max_requests,count={requests}",
@@ -153,7 +153,9 @@ def run_theirs(
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = json.loads(out.read_text(encoding="utf-8"))["benchmarks"][0]["metrics"]
-    return {name: each["successful"] for name, each in metrics.items() if "successful" in each}
+    return {
+        name: each["successful"] for name, each in metrics.items() if each and "successful" in each
+    }
 
 
 def _find(figures: dict[str, Any], path: tuple[str, ...]) -> float:

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.kit.terraform import ROOT, CheckError, copied, kit
@@ -26,21 +27,9 @@ NODES = {
 
 def main() -> int:
     """Write the table; 2 where no plan can be made here."""
-    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         try:
-            tools = kit(folder, real=False)
-            copy = copied(folder)
-            for stack in ("eks", "ec2"):
-                place = copy / "stacks" / stack
-                tools.run(place, "init", "-input=false", "-no-color")
-                for environment, nodes in NODES.items():
-                    file = f"-var-file=environments/{environment}.tfvars"
-                    tools.run(place, "plan", "-input=false", file, "-out=cost.plan")
-                    plan = json.loads(tools.run(place, "show", "-json", "cost.plan"))
-                    gpus = nodes if stack == "eks" else None
-                    rows.append(row(stack, environment, estimate(plan, prices(), gpus)))
+            rows = [each for stack in ("eks", "ec2") for each in planned(Path(name), stack)]
         except CheckError as error:
             print(f"costs: {error}", file=sys.stderr)
             return 2
@@ -50,6 +39,27 @@ def main() -> int:
     PAGE.write_text(re.sub(f"{begin}.*?{end}", new, text, flags=re.DOTALL), encoding="utf-8")
     print(table(rows), end="")
     return 0
+
+
+def planned(folder: Path, stack: str) -> Iterator[tuple[str, ...]]:
+    """
+    A row for each environment of a stack.
+
+    Raises:
+        CheckError: it cannot be planned, or has a price that is not known.
+
+    """
+    own = folder / stack
+    own.mkdir()
+    tools = kit(own, real=False)
+    place = copied(own) / "stacks" / stack
+    tools.run(place, "init", "-input=false", "-no-color")
+    for environment, nodes in NODES.items():
+        file = f"-var-file=environments/{environment}.tfvars"
+        tools.run(place, "plan", "-input=false", file, "-out=cost.plan")
+        plan = json.loads(tools.run(place, "show", "-json", "cost.plan"))
+        gpus = nodes if stack == "eks" else None
+        yield row(stack, environment, estimate(plan, prices(), gpus))
 
 
 def row(stack: str, environment: str, found: Estimate) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -163,19 +165,19 @@ def main(arguments: list[str]) -> int:
 
 
 def _all(tools: Kit, copy: Path) -> bool:
-    good = _step("format", lambda: tools.run(copy, "fmt", "-check", "-recursive", "-diff"))
+    good = _step("format", partial(tools.run, copy, "fmt", "-check", "-recursive", "-diff"))
     for part in parts(copy):
         name = str(part.relative_to(copy))
-        good &= _step(f"validate {name}", lambda part=part: validate(tools, part))  # type: ignore[misc]
+        good &= _step(f"validate {name}", partial(validate, tools, part))
         if (part / "tests").is_dir():
-            good &= _step(f"test {name}", lambda part=part: tools.run(part, "test", "-no-color"))  # type: ignore[misc]
-    return good & _step("policies", lambda: policies(tools, copy))
+            good &= _step(f"test {name}", partial(tools.run, part, "test", "-no-color"))
+    return good & _step("policies", partial(policies, tools, copy))
 
 
-def _step(name: str, check: object) -> bool:
+def _step(name: str, check: Callable[[], object]) -> bool:
     began = time.monotonic()
     try:
-        check()  # type: ignore[operator]
+        check()
     except CheckError as error:
         print(f"FAILED  {name}\n{error}")
         return False

@@ -33,7 +33,8 @@ def requests(count: int, every_s: float = 0.0) -> list[Job]:
 
 async def test_an_open_loop_does_not_wait_for_answers() -> None:
     """Requests are sent when due although none has been answered: a slow server gets no mercy."""
-    slow, told = Slow(0.5), []
+    slow = Slow(0.5)
+    told: list[Record] = []
 
     played = await play(cast("Client", slow), Step(20.0, None, requests(8, 0.02)), told.append)
 

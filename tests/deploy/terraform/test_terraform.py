@@ -3,10 +3,12 @@ Terraform's stacks against the AWS provider's schema, and mistakes that must be 
 terraform or tofu and an environment of 300 MB: opt in with `make terraform-check`.
 """
 
+import json
 from pathlib import Path
 
 import pytest
 
+from deploy.kit.helm import render
 from deploy.kit.terraform import CheckError, Kit, copied, kit, policies, validate
 
 pytestmark = [pytest.mark.terraform, pytest.mark.xdist_group("terraform"), pytest.mark.timeout(600)]
@@ -96,6 +98,24 @@ def test_an_environment_can_be_planned(
     )
 
     assert "0 to change, 0 to destroy" in told
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_the_chart_takes_what_the_stack_hands_it(tools: Kit, tree: Path, environment: str) -> None:
+    """Values that `headrace aws up` hands from the stack to the chart are values of the chart."""
+    folder = tree / "stacks" / "eks"
+    tools.run(folder, "init", "-input=false", "-no-color")
+    file = f"-var-file=environments/{environment}.tfvars"
+    tools.run(folder, "plan", "-input=false", file, "-out=p")
+    plan = json.loads(tools.run(folder, "show", "-json", "p"))
+    values = tree / "values.yaml"
+    values.write_text(plan["planned_values"]["outputs"]["values"]["value"], encoding="utf-8")
+    models = tree / "models.yaml"
+    models.write_text("models: [{name: qwen3-4b, model: Qwen/Qwen3-4B, spot: true}]\n")
+
+    kinds = {each["kind"] for each in render("--values", str(values), "--values", str(models))}
+
+    assert {"NodePool", "EC2NodeClass", "NetworkPolicy", "Deployment"} <= kinds
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
