@@ -118,7 +118,7 @@ async def test_envoy_drains_before_it_ends(tmp_path: Path) -> None:
         port = running.edge._admin.rpartition(":")[2]
         async with httpx2.AsyncClient(verify=False, trust_env=False) as probing:  # kept alive
             before = await probing.get(f"{running.edge.url}/edge/ready")
-            asking = asyncio.create_task(running.ask(1, tokens=200))
+            asking = asyncio.create_task(running.ask(1, tokens=600))
             await eventually(lambda: streams(running) == 1, timeout_s=WAIT_S)
             drain = await asyncio.create_subprocess_exec("bash", str(script), "60", port)
             after = before
