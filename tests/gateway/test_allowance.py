@@ -181,7 +181,7 @@ class TestRefusal:
 )  # fmt: skip
 def test_spans(seconds: float, expected: str) -> None:
     """As OpenAI writes them, rounded up."""
-    assert expected == span(seconds)
+    assert expected == span(seconds).decode("ascii")
 
 
 def test_ends() -> None:

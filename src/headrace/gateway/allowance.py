@@ -97,15 +97,15 @@ def refusal(
     return RateLimited(f"{first}{known}. Try again in {wait_s} s.", retry_after_s=wait_s)
 
 
-def span(seconds: float) -> str:
+def span(seconds: float) -> bytes:
     """A span as OpenAI writes it: ``12ms``, ``1.5s``, ``6m0s``, ``23h59m1s``."""
     if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
+        return b"%dms" % math.ceil(seconds * 1000)
     if seconds < 60:
-        return f"{math.ceil(seconds * 1000) / 1000:g}s"
+        return b"%gs" % (math.ceil(seconds * 1000) / 1000)
     minutes, rest = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"
+    return b"%dh%dm%ds" % (hours, minutes, rest) if hours else b"%dm%ds" % (minutes, rest)
 
 
 def ends(bound: Bound, period: Period) -> float:
@@ -122,7 +122,7 @@ def _lines(
     most, reset_s = int(bound.most), _reset_s(bound, level, period, now_s)
     found = (
         b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
-        % (name, most, name, remaining, name, span(reset_s).encode("ascii"))
+        % (name, most, name, remaining, name, span(reset_s))
     )
     if dialect == "openai":
         return found
