@@ -97,6 +97,9 @@ bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into doc
 bench-scrape: ## What a scrape of 64 replicas and 50 tenants costs (half a minute); writes into docs
 	$(UV) python -m benchmarks.scrape
 
+bench-fairness: ## What a flood does to who shares the fleet with it, simulated (3 minutes); writes into docs/queue.md
+	$(UV) python -m benchmarks.fairness --report
+
 bench-decision: ## What one routing decision costs in CPU time (half a minute)
 	$(UV) python -m benchmarks.routing.decision
 

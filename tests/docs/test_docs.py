@@ -204,6 +204,7 @@ def test_metric_labels_are_documented() -> None:
     tree = {"backends": [backend], "rules": [rule], "identity": {"jwt": [issuer]}}
     tree |= {"state": {"url": "redis://localhost"}}
     tree |= {"limits": {"tenants": {"acme": {"tokens_per_day": 1}}}}
+    tree |= {"pressure": {"steps": [{"name": "s", "above_s": 1, "shed": True}]}}
     with_series = Gateway(Config.model_validate(tree))
     with_series.metrics.observe([record()])
     for replica in with_series.fleet.replicas.values():

@@ -1,4 +1,4 @@
-"""guarded.py: what an answer must not say never leaves, streamed or whole, and streams stay streams."""
+"""guarded.py: what an answer must not say never leaves, and streams stay streams."""
 
 import asyncio
 import json
@@ -241,7 +241,9 @@ async def test_errors_of_engines_pass(rig: Rig) -> None:
 
 
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
-ASKED = {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": SCHEMA}}}
+ASKED: dict[str, Any] = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": SCHEMA}}
+}
 CHECK = {"name": "shape", "kind": "json_schema", "deadline_s": 20}
 
 

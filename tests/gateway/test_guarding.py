@@ -1,4 +1,4 @@
-"""guarding.py: guards see every request that they are for, and no engine sees what they take out."""
+"""guarding.py: guards see each request they are for; no engine sees what they take out."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ async def guarded(rig: Rig, *policies: dict[str, Any], **sections: Any) -> FakeE
 
 def chat(*contents: Any, **more: Any) -> dict[str, Any]:
     """A request with these messages."""
-    return ask(**{"messages": [{"role": "user", "content": each} for each in contents]}, **more)
+    return ask(messages=[{"role": "user", "content": each} for each in contents], **more)
 
 
 def test_without_guards_nothing_is_on_the_way() -> None:

@@ -4,6 +4,7 @@ held until they were looked at. All other answers go through relay.py as they ar
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from headrace.gateway import answers
 from headrace.gateway.clocks import now
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.guarding import blocked
-from headrace.gateway.relay import BROKE, Relay
+from headrace.gateway.relay import Relay
 from headrace.gateway.stream import usage_of
 from headrace.gateway.watch import Watch
 from headrace.guard import refusal, walk
@@ -47,7 +48,7 @@ def relaying(exchange: Exchange, reply: Reply, *, strip_usage: bool, sticky: Sti
 
 
 class Guarded(Relay):
-    """Passes on one answer as far as guards let it. The request's own task works, not the socket."""
+    """Passes on one answer as far as guards let it, in the request's own task."""
 
     __slots__ = ("_arrived", "_fault", "_over", "_size", "_stream", "_waiter", "_watch")
 
@@ -237,15 +238,13 @@ class Guarded(Relay):
     async def _check(self, said: list[str]) -> None:
         """Hold the texts of an answer against the schema that they are to follow."""
         watch = self._watch
-        for guard in watch.outputs:
-            if guard.policy.kind != "json_schema":
-                continue
-            for text in said:
-                fault = await watch.looks.fault(guard, watch.schema, text, watch.tally)
-                if fault:
-                    watch.tally.add(guard.policy.name, guard.policy.mode, [fault])
-                    if guard.policy.mode == "block":
-                        raise Refused(guard.policy.name, [fault])
+        held = [guard for guard in watch.outputs if guard.policy.kind == "json_schema"]
+        for guard, text in itertools.product(held, said):
+            fault = await watch.looks.fault(guard, watch.schema, text, watch.tally)
+            if fault:
+                watch.tally.add(guard.policy.name, guard.policy.mode, [fault])
+                if guard.policy.mode == "block":
+                    raise Refused(guard.policy.name, [fault])
 
     def _refuse(self, refused: Refused) -> None:
         """End an answer by policy; the replica's connection is closed with it."""

@@ -7,6 +7,7 @@ word before it decides.
 import hashlib
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from headrace.errors import ConfigError
@@ -15,10 +16,10 @@ from headrace.guard.types import Finding
 Find = Callable[[str], Iterator[tuple[int, int]]]
 
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9.!#$%&'*+/=?^_`{|}~-])[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]++"
+    r"(?<![A-Za-z0-9.!#$%&'*+/?^_`{|}~-])[A-Za-z0-9.!#$%&'*+/?^_`{|}~-]++"
     r"@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8})"
 )
-_EDGE = ".!#$%&'*/=?^`{|}~"  # may stand inside an address; before one it is rather punctuation
+_EDGE = ".!#$%&'*/?^`{|}~"  # may stand inside an address; before one it is rather punctuation
 
 # Payment cards have 13 to 19 digits, in one piece or in the groups that are printed on them.
 _CARD = re.compile(
@@ -158,7 +159,9 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
 
 def _dials(shown: str) -> bool:
     number = re.split(r"[xe]", shown)[0]
-    return sum(map(str.isdigit, number)) in PHONE_DIGITS and number.count("(") == number.count(")")
+    least = 10 if number.startswith("00") else PHONE_DIGITS.start
+    count = sum(map(str.isdigit, number))
+    return count in PHONE_DIGITS and count >= least and number.count("(") == number.count(")")
 
 
 def _ssns(text: str) -> Iterator[tuple[int, int]]:
@@ -209,8 +212,8 @@ def _base58check(address: str) -> bool:
 
 ENTITIES: dict[str, Find] = {
     "EMAIL_ADDRESS": _emails,
-    "CREDIT_CARD": _cards,
     "IBAN_CODE": _ibans,
+    "CREDIT_CARD": _cards,
     "US_SSN": _ssns,
     "IP_ADDRESS": _addresses,
     "MAC_ADDRESS": _macs,
@@ -256,8 +259,12 @@ class Patterns:
 
 def apart(found: list[Finding]) -> list[Finding]:
     """In the order of their places, less those that overlap one that was found before."""
+    starts: list[int] = []
     kept: list[Finding] = []
     for each in found:
-        if all(each.end <= other.start or other.end <= each.start for other in kept):
-            kept.append(each)
-    return sorted(kept, key=lambda each: each.start)
+        at = bisect_left(starts, each.start)
+        clear = at == 0 or kept[at - 1].end <= each.start
+        if clear and (at == len(kept) or each.end <= kept[at].start):
+            starts.insert(at, each.start)
+            kept.insert(at, each)
+    return kept

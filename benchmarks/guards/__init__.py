@@ -1,0 +1,1 @@
+"""How good guards are at what they look for, and what they cost."""
