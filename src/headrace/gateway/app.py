@@ -70,7 +70,7 @@ _SAFE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 
 class Gateway:
-    """One gateway process: ``start``, then ``stop``; requests come by ``inspect`` and ``handle``."""
+    """One gateway process: ``start``, ``stop``; requests come by ``inspect`` and ``handle``."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
