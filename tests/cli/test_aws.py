@@ -44,6 +44,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # seconds, for nothing
     answers(found)
     with mock_aws():
         yield found
@@ -198,6 +199,29 @@ def test_status_tells_nodes_and_what_they_cost(programs: Recorded) -> None:
     assert 0 == found.exit_code, found.output
     assert "2 x g6.xlarge Spot" in found.stdout
     assert f"{2 * 0.8048 * 0.4:.2f} USD of GPUs, 0.10 USD of the rest" in found.stdout
+
+
+def test_a_group_is_paused_and_resumed(programs: Recorded) -> None:
+    """Without a cluster it is the Auto Scaling group that goes to zero and comes back."""
+    scaling = boto3.client("autoscaling", "us-east-1")
+    scaling.create_launch_configuration(
+        LaunchConfigurationName="gpu", ImageId="ami-12345678", InstanceType="g6.xlarge"
+    )
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName="gpu", MinSize=1, MaxSize=4, DesiredCapacity=2,
+        LaunchConfigurationName="gpu", AvailabilityZones=["us-east-1a"],
+    )  # fmt: skip
+    answers(programs, group="gpu")
+
+    paused, status, resumed = (
+        call(command, stack="ec2") for command in ("pause", "status", "resume")
+    )
+
+    assert "Paused: 2 instances of gpu end after their streams." in paused.stdout
+    assert "headrace-dev (ec2, us-east-1), paused" in status.stdout
+    assert "Resumed: gpu has 2 instances to start, at least 1." in resumed.stdout
+    (group,) = scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert (1, 2) == (group["MinSize"], group["DesiredCapacity"])
 
 
 def test_what_is_not_there_is_told(programs: Recorded) -> None:

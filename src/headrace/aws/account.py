@@ -13,14 +13,13 @@ PAUSED = "headrace:paused"  # a group's tag: what it was before, as min,desired
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """An Auto Scaling group, and what it was before a pause."""
+    """An Auto Scaling group: sizes, types of running instances, and what it was before a pause."""
 
     name: str
     least: int
     most: int
     wanted: int
-    running: int
-    instance_type: str
+    running: tuple[str, ...]
     before: tuple[int, int] | None
 
 
@@ -126,11 +125,9 @@ class Account:
         each = found[0]
         tags = {tag["Key"]: tag["Value"] for tag in each.get("Tags", ())}
         before = tags.get(PAUSED)
-        policy = each.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
-        kinds = [entry.get("InstanceType", "") for entry in policy.get("Overrides", ())]
+        running = tuple(instance["InstanceType"] for instance in each["Instances"])
         return Group(
-            name, each["MinSize"], each["MaxSize"], each["DesiredCapacity"], len(each["Instances"]),
-            kinds[0] if kinds else "",
+            name, each["MinSize"], each["MaxSize"], each["DesiredCapacity"], running,
             None if before is None else (int(before.split(",")[0]), int(before.split(",")[1])),
         )  # fmt: skip
 

@@ -174,7 +174,9 @@ def pause(
     else:
         group = it.account.group(outputs["group"])
         it.account.pause(group)
-        typer.echo(f"Paused: {group.running} instances of {group.name} end after their streams.")
+        typer.echo(
+            f"Paused: {len(group.running)} instances of {group.name} end after their streams."
+        )
     if not dry_run:
         table = prices()
         stays = estimate(it.stack.state(), table)
@@ -235,7 +237,7 @@ def status(
     else:
         group = it.account.group(outputs["group"])
         # How many of a mixed group are Spot its own answer does not say: told as if none were.
-        nodes, paused = [(group.instance_type, False)] * group.running, group.before is not None
+        nodes, paused = [(kind, False) for kind in group.running], group.before is not None
     usd = sum(
         listed.instances.get(kind, 0.0) * (listed.spot_share if spot else 1.0)
         for kind, spot in nodes
