@@ -13,7 +13,10 @@ from headrace.errors import (
     EngineError,
     MethodNotAllowed,
     NoReplica,
+    QuotaExceeded,
+    RateLimited,
     TimedOut,
+    TooLong,
     Unauthorized,
 )
 from headrace.gateway import answers
@@ -83,9 +86,8 @@ class TestErrors:
         lines = answers.error_headers(error).split(b"\r\n")
 
         assert b"" == lines[-1]
-        assert {b"content-type", b"retry-after", b"allow", b"www-authenticate"} >= {
-            line.partition(b":")[0] for line in lines[:-1]
-        }
+        known = {b"content-type", b"retry-after", b"allow", b"www-authenticate", b"x-should-retry"}
+        assert known >= {line.partition(b":")[0] for line in lines[:-1]}
 
     @pytest.mark.parametrize(
         ("error", "line"),
@@ -97,6 +99,9 @@ class TestErrors:
             (TimedOut("x"), b""),
             (MethodNotAllowed("x", allow="GET"), b"allow: GET\r\n"),
             (Unauthorized("x"), b'www-authenticate: Bearer realm="headrace"\r\n'),
+            (RateLimited("x", retry_after_s=7), b"retry-after: 7\r\n"),
+            (QuotaExceeded("x"), b"x-should-retry: false\r\n"),
+            (TooLong("x"), b"x-should-retry: false\r\n"),
         ],
     )
     def test_when_to_come_back(self, error: ApiError, line: bytes) -> None:
