@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +15,14 @@ from headrace.engines.sim import sheet
 from headrace.engines.sim.cost import Preset
 from headrace.engines.sim.presets import PRESETS
 from headrace.errors import ConfigError
-from headrace.simulate import contest
+from headrace.simulate import contest, sharing
 from headrace.simulate.contest import Results, Run, Source
 from headrace.simulate.report import AFTER_JOIN, BY_SIZE, MAIN, Figures, as_json, table
+from headrace.simulate.sharing import Party
 from headrace.simulate.world import Change, Fleet
+
+# What a queue without tenants is: who comes first goes first.
+FIRST_COME = "headrace:lowest_cost:fair"
 
 
 def simulate(
@@ -123,6 +128,15 @@ def simulate(
             help="How often those of Headrace tell each other what they did; 0 is never.",
         ),
     ] = 0.1,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:SHARE[:CLASS]",
+            show_default=False,
+            help="Part the requests between tenants, and show what each gets beside what it would"
+            " get alone; repeatable.",
+        ),
+    ] = None,
     processes: Annotated[
         int, typer.Option(min=1, max=256, metavar="N", help="Runs at the same time.")
     ] = 1,
@@ -139,6 +153,11 @@ def simulate(
     source = contest.source(trace, requests, max_tokens, quiet)
     fleet = fleet_of(preset or ["h100-8b"], replicas, join or [], die or [])
     names = contest.policies(policy or ["lowest_cost"], compare or [])
+    if tenant:
+        parties = [sharing.party(each) for each in tenant]
+        for name, speed in product(names, rate or [1.0]):
+            _share(name, source, speed, fleet, parties, seeds)
+        return
     wanted = contest.runs(names, rate or [1.0], seeds, gateways or [1], share_s)
     found = _played(wanted, source, fleet, processes)
     results = contest.results(found)
@@ -166,6 +185,24 @@ def fleet_of(
         found += [_preset(name if counted else each)] * (int(number) if counted else replicas)
     changes = [Change(at_s, found[0]) for at_s in joins] + [Change(at_s, None) for at_s in deaths]
     return Fleet(tuple(found), tuple(sorted(changes, key=lambda change: change.at_s)))
+
+
+def _share(
+    name: str, source: Source, rate: float, fleet: Fleet, parties: Sequence[Party], seeds: int
+) -> None:
+    """Play one policy with tenants, and print what each of these got."""
+    found = []
+    for seed in range(1, seeds + 1):
+        trace = sharing.parted(source.trace(rate, seed), parties, seed)
+        found.append(
+            sharing.share(
+                trace, fleet, lambda: contest.policy(name), lambda: contest.policy(FIRST_COME), seed
+            )
+        )
+    title = f"{source.name}, rate {rate:g}, {_count(fleet)}, {name}"
+    Console().print(f"\n{title}", style="bold", highlight=False)
+    _aligned(sharing.table(found))
+    typer.echo(sharing.sums(found))
 
 
 # --- below -------------------------------------------------------------------------------------

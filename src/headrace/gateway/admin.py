@@ -25,12 +25,15 @@ from headrace.fleet.floor import Away, Floor, Why
 from headrace.fleet.health import Keeper
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
+from headrace.telemetry.queue import ClassSeen
 
 MAX_DEADLINE_S = 86_400.0
 
 Next = Callable[[Request], Awaitable[Response]]
 Admits = Callable[[bytes], Caller | None]
 """Gives who has this key, if it has the admin scope."""
+Queues = Callable[[], Mapping[tuple[str, str], ClassSeen]]
+"""What waits now, by model and class."""
 
 
 class Load(BaseModel):
@@ -100,6 +103,14 @@ class AwayView(BaseModel):
     since: datetime
 
 
+class QueueView(BaseModel):
+    """What waits for room in one class: requests, bytes, tokens with those of the answers."""
+
+    requests: int
+    bytes: int
+    tokens: int
+
+
 class FleetView(BaseModel):
     """
     All replicas, how many each model can be answered by, and how many requests wait for its first.
@@ -108,6 +119,9 @@ class FleetView(BaseModel):
     version: str
     models: dict[str, int]
     waiting: dict[str, int]
+    queues: dict[str, dict[str, QueueView]] = Field(
+        description="By model and class, what waits for room at its replicas."
+    )
     on_demand: list[str] = Field(description="Models at zero; a replica starts when asked.")
     replicas: list[ReplicaView]
     away: list[AwayView]
@@ -134,6 +148,7 @@ def build(
     floor: Floor,
     *more: APIRouter,
     admits: Admits = lambda _: None,
+    queues: Queues = dict,
 ) -> FastAPI:
     """The API of one gateway; ``more`` are the parts that have files of their own."""
     app = FastAPI(title="Headrace admin API", version=__version__, docs_url=None, redoc_url=None)
@@ -151,6 +166,7 @@ def build(
             version=__version__,
             models={model: len(group.replicas) for model, group in fleet.groups.items()},
             waiting={model: group.hold.requests for model, group in fleet.groups.items()},
+            queues=_queues(queues()),
             on_demand=floor.on_demand,
             replicas=[ReplicaView(**_fields(each, keeper)) for each in fleet.present],
             away=[_away(each) for each in floor.away],
@@ -213,6 +229,14 @@ class _Guard:
             return "admin token"
         caller = self._admits(given.removeprefix(b"Bearer ")) if given else None
         return f"key {caller.key}" if caller is not None else ""
+
+
+def _queues(seen: Mapping[tuple[str, str], ClassSeen]) -> dict[str, dict[str, QueueView]]:
+    found: dict[str, dict[str, QueueView]] = {}
+    for (model, name), each in seen.items():
+        view = QueueView(requests=each.requests, bytes=each.body, tokens=round(each.tokens))
+        found.setdefault(model, {})[name] = view
+    return found
 
 
 def _away(away: Away) -> AwayView:

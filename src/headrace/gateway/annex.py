@@ -103,6 +103,7 @@ class Annex:
                 sights.glance(gateway),
                 causes.why(gateway),
                 admits=gateway.door.admin,
+                queues=lambda: gateway.pipeline.usher.seen(gateway.placement.models),
             )
 
         config = uvicorn.Config(

@@ -239,6 +239,7 @@ class Placement:
         if kv_tokens != lane.kv_tokens:
             lane.kv_tokens = kv_tokens
             self._resize(replica, lane)
+        lane.heard(view.kv_usage, now())
 
     def _resize(self, replica: Replica, lane: Lane) -> None:
         seats = [self.models[model] for model in replica.serves if model in self.models]

@@ -82,9 +82,7 @@ class Pressure:
         """Let what it does be counted, and how it stands be seen, in these metrics."""
         steps = {each.step.name for states in self._steps.values() for each in states}
         actions = SHED, CLAMPED, FELL_BACK
-        if steps:
-            counts = PressureMetrics(metrics.registry, sorted(steps), actions, self.seen)
-            self.count = counts.count
+        self.count = PressureMetrics(metrics.registry, sorted(steps), actions, self.seen).count
 
     async def feel(self, exchange: Exchange, body: bytes) -> bytes:
         """

@@ -20,8 +20,8 @@ MEMORY_S = 600.0
 # The share of a replica's KV cache and of its gate that those may fill who have to leave room, and
 # the same of replicas that are kept more open than others: answers there are few, so that steps
 # are short. Found in simulation (docs/queue.md).
-KV, GATE = 0.9, 5 / 16
-OPEN_KV, OPEN_GATE = 0.55, 1 / 8
+KV, GATE = 0.93, 1 / 4
+OPEN_KV, OPEN_GATE = 0.6, 1 / 8
 # That part of the replicas is kept more open at least and at most, and one of three.
 OPEN, MOST, OPEN_LEAST = 1 / 8, 3 / 4, 3
 # A prompt that is larger than this share of what may be filled needs no more than that to be free.
@@ -113,7 +113,7 @@ class Crowd:
         if lane.unprefilled >= lane.gate * gate:
             return False
         room = lane.kv_tokens * kv
-        return not room or lane.kv_used + lane.grown(now) + min(tokens, room * LARGE) <= room
+        return not room or lane.filled(now) + min(tokens, room * LARGE) <= room
 
     # --- below -----------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ OVERDUE, GRACE_MS = 3.0, 100.0
 # Seconds between two tokens of an answer, until the first answers have ended; and how fast what is
 # believed of it follows what is seen.
 PACE_S, FOLLOW = 0.03, 0.05
+# What an engine says of its cache counts when this share of it is in use, each time a little, and
+# within these bounds: what prompts share is counted here in strides only.
+TELLING, HEARD, LEAST_BIAS, MOST_BIAS = 0.1, 0.2, 0.3, 2.0
 
 
 class Ask(Struct, eq=False):
@@ -158,9 +161,9 @@ class Lane:
     __slots__ = (
         "_anchor", "_count", "_stretch", "active", "ahead_at", "ahead_ms", "capacity", "closed",
         "decode_tokens", "decodes", "drag", "firsts", "fit", "gate", "generation", "inflight",
-        "kv_tokens", "kv_used", "learns", "ledger", "name", "others", "pace_s", "penalty",
-        "pending", "pending_ms", "pools", "quiet", "rates", "reports", "reserved", "seed", "shrink",
-        "sized", "slot", "tokens", "unprefilled",
+        "kv_bias", "kv_tokens", "kv_used", "learns", "ledger", "name", "others", "pace_s",
+        "penalty", "pending", "pending_ms", "pools", "quiet", "rates", "reports", "reserved",
+        "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
     )  # fmt: skip
 
     def __init__(
@@ -196,6 +199,7 @@ class Lane:
         self.decode_tokens = 0.0
         self.firsts = 0.0  # the sum of when those that decode began to
         self.pace_s = PACE_S
+        self.kv_bias = 1.0  # what the engine says of its cache, beside what is counted here
         self.kv_used = 0.0
         self.active: dict[int, int] = {}  # marks of prompts in KV, and how many requests share them
         self.pending: dict[Lease, None] = {}  # without a first token, the oldest first
@@ -253,6 +257,17 @@ class Lane:
         """Tokens of the answers that run, by their age: those of other gateways have none."""
         own = self.decodes - self.others.decodes
         return max(0.0, own * now - self.firsts) / self.pace_s
+
+    def filled(self, now: float) -> float:
+        """Tokens of KV in use: prompts and answers, put right by what the engine has said."""
+        return (self.kv_used + self.grown(now)) * self.kv_bias
+
+    def heard(self, usage: float, now: float) -> None:
+        """The engine says that so much of its cache is in use (0 to 1)."""
+        counted = self.kv_used + self.grown(now)
+        if counted > TELLING * self.kv_tokens:
+            seen = usage * self.kv_tokens / counted
+            self.kv_bias += HEARD * (min(max(seen, LEAST_BIAS), MOST_BIAS) - self.kv_bias)
 
     def paced(self, seconds: float, tokens: int) -> None:
         """An answer of so many tokens took so long from its first one."""

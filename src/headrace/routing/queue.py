@@ -241,9 +241,8 @@ class Pool:
         """Whether a full lane is the sooner one; for a faster kind of GPU others wait already."""
         costs = [each[COST] - each[SLOWDOWN] for each in terms]
         if self.crowd.surplus(ask):  # what is kept for others is nothing to wait for
-            kept = self.crowd.kept(ask)
             for index, lane in enumerate(lanes):
-                if index not in open_ and self.crowd.keeps(lane, kept):
+                if index not in open_ and lane.unprefilled < lane.gate:
                     costs[index] = inf
         soonest, among_open = min(costs), min([costs[index] for index in open_])  # noqa: C419
         if soonest + TIE_MS >= among_open:

@@ -15,6 +15,7 @@ from headrace.types import Usage
 # As the gateway's blocks of prompts: larger ones of a trace are cut into those.
 GRAIN = round(BLOCK / USUAL_BYTES)
 WORD = (1 << 64) - 1
+HEAR_S = 0.5  # how often engines are asked what their caches hold
 LATE = "lowest_cost"  # the policy that has an order of waiting requests
 
 
@@ -45,6 +46,7 @@ class Ours(Policy):
         self._numbers: dict[Lane, int] = {}
         self._leases: dict[int, Lease] = {}  # by request
         self._granted: list[Lease] = []
+        self._heard_s = 0.0
 
     @property
     def lanes(self) -> Iterable[Lane]:
@@ -93,6 +95,10 @@ class Ours(Policy):
         self._granted += self._pool.end(lease, now_s, usage)
 
     def tick(self, now_s: float) -> None:
+        if now_s >= self._heard_s + HEAR_S:
+            self._heard_s = now_s
+            for number, lane in self._lanes.items():
+                lane.heard(self._fleet[number].kv_usage, now_s)
         self._granted += self._pool.pump(now_s)
 
     def due(self, now_s: float) -> Iterable[tuple[Job, int]]:

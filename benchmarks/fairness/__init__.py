@@ -1,0 +1,1 @@
+"""The bars of fairness in simulation: what a flood does to whoever shares the fleet with it."""
