@@ -83,6 +83,8 @@ def noisy(facts: Facts) -> Verdict:
 
 def prompts(facts: Facts) -> Verdict:
     """Prompts have become longer."""
+    if facts.lens.level("replicas", facts.model).now < 0.5:
+        return "no replica serves: what still ends says nothing of prompts"
     if not facts.prompt.rose(LONGER, 100.0):
         return "prompts are as long as usual"
     return Finding(
@@ -99,7 +101,8 @@ def prompts(facts: Facts) -> Verdict:
 
 def answers(facts: Facts) -> Verdict:
     """Answers have become longer; those that run show it before the first of them ends."""
-    longer = facts.output.rose(LONGER, 30.0)
+    # While replicas do nothing, only the longest answers still end: they are no longer than usual.
+    longer = facts.output.rose(LONGER, 30.0) and facts.crowd >= IDLE
     lens = facts.lens
     flow = lens.seen(lambda span: _flow(facts, span))
     more = facts.offered.rose(1.2, 0.2)

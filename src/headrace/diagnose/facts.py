@@ -204,7 +204,8 @@ class Facts:
     @property
     def crowd(self) -> float:
         """How many times more requests run than slower engines alone would explain."""
-        parts = [m.running.ratio / m.pace.ratio for m in self.serving if m.pace.ratio > 0]
+        told = [m for m in self.machines if known(m.running.now) and not m.new]
+        parts = [m.running.ratio / m.pace.ratio for m in told if m.pace.ratio > 0]
         return median(parts) if parts else 1.0
 
     def usual_of(self, name: str) -> float:

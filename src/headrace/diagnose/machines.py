@@ -244,6 +244,8 @@ def uneven(facts: Facts) -> Verdict:
     serving = [m for m in facts.serving if known(m.inflight.now)]
     if len(serving) < 2:
         return "there are no two replicas to compare"
+    if not {each.name for each in facts.symptoms} & {"first_token", "pace", "stalled", "waiting"}:
+        return "nobody waits at the fullest replica"
     top = max(serving, key=lambda m: m.inflight.now)
     rest = median(m.inflight.now for m in serving if m is not top)
     before = median([m.inflight.usual for m in serving if known(m.inflight.usual)] or [0.0])

@@ -88,10 +88,6 @@ TABLE = (
         "Drain it and look at its GPU: clocks, temperature, power cap, a neighbour on the"
         " same GPU.",
         always=True),
-    Row("traffic-drop", "less than a tenth of the usual requests come",
-        demand.vanished,
-        "Look before the gateway: clients, DNS, load balancer, edge, certificates.",
-        always=True),
     Row("slow-clients", "a tenth of running requests have clients that do not read",
         inner.readers,
         "Look at the clients' network and code; answers wait in their sockets, engines are"
@@ -108,6 +104,10 @@ TABLE = (
         demand.wrong,
         "Look at the error in the log; a client has changed, or an engine refuses a"
         " parameter.",
+        always=True),
+    Row("traffic-drop", "less than a tenth of the usual requests come",
+        demand.vanished,
+        "Look before the gateway: clients, DNS, load balancer, edge, certificates.",
         always=True),
     Row("admission-tight", "limits refuse 3 % more of requests",
         demand.tight,

@@ -1,0 +1,1 @@
+"""Does `headrace why` name the right cause? Faults in a simulated fleet, found or not."""

@@ -1,0 +1,102 @@
+"""
+Faults in a simulated fleet, named or not. ``make bench-diagnosis`` writes the tables and the chart
+of docs/diagnosis.md; ``--quick`` runs one cell of each kind of fault.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from random import Random
+
+from benchmarks.diagnosis.cells import Cell, fault, healthy
+from benchmarks.diagnosis.report import chart, tables
+from benchmarks.diagnosis.scenarios import CONTROLS, SCENARIOS, WORKLOADS
+
+RESULTS = Path(__file__).parent / "results"
+CHART = Path(__file__).parents[2] / "docs" / "assets" / "diagnosis.svg"
+SEED = 101  # never used while the table was made
+SEVERITIES = (0, 1, 2)
+Job = tuple[str, int, int, int, int]
+
+
+def main() -> None:
+    """Run, print, and keep what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one severity and workload, nothing kept"
+    )
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args()
+    began = time.monotonic()
+    todo = [*jobs(chosen.seed, quick=chosen.quick)]
+    Random(chosen.seed).shuffle(todo)  # so that what is done so far speaks for all
+    cells = run(todo, chosen.workers, keep=not chosen.quick)
+    print(tables(cells))
+    for cell in cells:
+        if not cell.right:
+            print(f"wrong: {cell.scenario}, {cell.workload}, severity {cell.severity}: {cell.said}")
+    print(f"{len(cells)} cells in {time.monotonic() - began:.0f} s")
+
+
+def jobs(seed: int, *, quick: bool = False) -> Iterator[Job]:
+    """
+    Every fault at every severity on every workload that the table was made with; the held ones
+    likewise; and all faults at the middle severity on the held workloads. Healthy fleets on all.
+    """
+    places = [*enumerate(WORKLOADS)][: 1 if quick else None]
+    for number, scenario in enumerate(SCENARIOS):
+        for place, workload in places:
+            if workload.held and scenario.held:
+                continue
+            for severity in (1,) if quick or workload.held else SEVERITIES:
+                yield "fault", number, severity, place, seed
+    for number in range(len(CONTROLS)):
+        for place, _ in places:
+            yield "healthy", number, 0, place, seed
+
+
+def run(todo: Sequence[Job], workers: int, *, keep: bool) -> list[Cell]:
+    """Run them, with a word about how far it is, and keep what is there so far."""
+    cells: list[Cell] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for done, found in enumerate(pool.map(one, todo), 1):
+            cells += found
+            if done % 20 and done < len(todo):
+                continue
+            print(f"{done} of {len(todo)} runs", flush=True)
+            if keep:
+                write(sorted(cells, key=order))
+    return sorted(cells, key=order)
+
+
+def write(cells: Sequence[Cell]) -> None:
+    """The tables, the chart, and every cell."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "table.md").write_text(tables(cells), encoding="utf-8")
+    lines = [json.dumps(cell._asdict()) for cell in cells]
+    (RESULTS / "cells.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    CHART.write_text(chart(cells), encoding="utf-8")
+
+
+def order(cell: Cell) -> tuple[bool, int, str, int, int]:
+    """Faults in the order of the list, healthy fleets behind them."""
+    names = [scenario.name for scenario in SCENARIOS]
+    healthy_one = cell.scenario not in names
+    place = len(names) if healthy_one else names.index(cell.scenario)
+    return healthy_one, place, cell.workload, cell.severity, cell.seed
+
+
+def one(job: Job) -> list[Cell]:
+    """One run."""
+    kind, number, severity, place, seed = job
+    if kind == "healthy":
+        return healthy(CONTROLS[number], WORKLOADS[place], seed)
+    return [fault(SCENARIOS[number], severity, WORKLOADS[place], seed)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,406 @@
+"""
+What goes wrong in the benchmark, each at three severities, and fleets in which nothing does.
+
+A scenario changes a world at its onset. ``held`` scenarios and workloads are those that nobody
+looked at while the table was made: they are for the final score only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import pi, sin
+from random import Random
+from typing import NamedTuple
+
+from benchmarks.diagnosis.world import World
+from headrace.engines.sim.presets import PRESETS
+from headrace.simulate.synthetic import GENERATORS
+from headrace.simulate.trace import Request
+
+ONSET_S = 300.0
+FOUND_S = 60.0  # within so long of its onset a fault must be named
+END_S = ONSET_S + FOUND_S
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests of a kind, on a fleet of which they fill about half."""
+
+    name: str
+    kind: str
+    preset: str
+    replicas: int
+    rate: float
+    held: bool = False
+
+    def world(self, seed: int, shape: "Shape | None" = None) -> World:
+        """The fleet with its requests."""
+        trace = GENERATORS[self.kind](self.rate, int(1.5 * self.rate * (END_S + 20)), seed)
+        requests = [each for each in trace.requests if each.arrival_s < END_S + 5]
+        if shape is not None:
+            requests = shape(requests, Random(f"shape {seed}"))
+        pairs = [(each, f"tenant-{each.session % 7}") for each in requests]
+        return World(pairs, PRESETS[self.preset], self.replicas, trace.block_tokens, seed)
+
+
+Shape = Callable[[list[Request], Random], list[Request]]
+
+WORKLOADS = (
+    Workload("chat", "chat", "l40s-8b", 4, 6.5),
+    Workload("documents", "b2b", "h100-8b", 4, 7.0),
+    Workload("agents", "agents", "a100-8b", 4, 6.0),
+    Workload("chat, large fleet", "chat", "a100-8b", 8, 22.0, held=True),
+    Workload("agents, slow GPUs", "agents", "l40s-8b", 6, 4.0, held=True),
+)
+
+
+class Scenario(NamedTuple):
+    """``inject`` sets the fault off; ``severity`` is 0, 1 or 2. ``expected`` are right names."""
+
+    name: str
+    expected: tuple[str, ...]
+    inject: Callable[[World, int], None]
+    held: bool = False
+    phase: str = ""  # that must be named, where the name alone says too little
+
+
+def _one(world: World) -> int:
+    return world.random.randrange(len(world.nodes))
+
+
+def _slow_replica(world: World, severity: int) -> None:
+    world.nodes[_one(world)].slow = (1.7, 2.5, 5.0)[severity]
+
+
+def _stuck(world: World, severity: int) -> None:
+    for node in world.nodes[: (1, 1, 2)[severity]]:
+        node.hung = True
+    world.stuck_detection = severity != 1
+
+
+def _kv(world: World, severity: int) -> None:
+    """Something else takes the cache's memory."""
+    coming = [args[0] for _, _, call, args in world.events if call == world.arrive]
+    coming += [ask.job.request for ask in world.asks.values()]
+    largest = max(each.prompt_tokens + each.output_tokens for each in coming)
+    for node in world.nodes:
+        part = int(node.engine.used * (0.8, 0.6, 0.45)[severity])
+        node.engine.capacity = max(part, largest + world.block_tokens)
+        node.engine.idle.clear()
+
+
+def _cache(world: World, severity: int) -> None:
+    share = (0.5, 0.8, 1.0)[severity]
+    random = world.random
+    fresh = iter(range(1 << 50, 1 << 51))
+
+    def salted(request: Request) -> Request:
+        if random.random() >= share:
+            return request
+        return replace(request, blocks=tuple(next(fresh) for _ in request.blocks))
+
+    world.reshape = salted
+
+
+def _evictions(world: World, severity: int) -> None:
+    for node in world.nodes[: max(1, len(world.nodes) * (2, 3, 4)[severity] // 4)]:
+        node.forgetful = True
+
+
+def _long_prompts(world: World, severity: int) -> None:
+    factor = (1.8, 3.0, 5.0)[severity]
+    fresh = iter(range(1 << 52, 1 << 53))
+
+    def longer(request: Request) -> Request:
+        tokens = min(60_000, int(request.prompt_tokens * factor))
+        more = tokens // world.block_tokens - len(request.blocks)
+        blocks = (*request.blocks, *(next(fresh) for _ in range(more)))
+        return replace(request, prompt_tokens=tokens, blocks=blocks)
+
+    world.reshape = longer
+
+
+def _long_outputs(world: World, severity: int) -> None:
+    factor = (1.8, 3.0, 5.0)[severity]
+    world.reshape = lambda request: replace(
+        request, output_tokens=max(2, int(request.output_tokens * factor))
+    )
+
+
+def _more(world: World, factor: float, tenant: str | None = None) -> None:
+    """So many times the requests, copies of others' sizes with prompts of their own."""
+    begin_s, until_s = world.now_s, END_S + 5
+    sample = [args[0] for _, _, call, args in world.events if call == world.arrive]
+    random = world.random
+    fresh = iter(range(1 << 54, 1 << 55))
+    rate = len(sample) / max(1.0, until_s - begin_s) * (factor - 1)
+    at_s = begin_s
+    while (at_s := at_s + random.expovariate(rate)) < until_s:
+        like = random.choice(sample)
+        begun = like.blocks[: len(like.blocks) // 3]  # they share a system prompt, and no more
+        own = tuple(next(fresh) for _ in range(len(like.blocks) - len(begun)))
+        request = replace(like, number=world.number(), arrival_s=at_s, blocks=(*begun, *own))
+        world.at(at_s, world.arrive, request, tenant or f"tenant-{random.randrange(7)}")
+
+
+def _capacity(world: World, severity: int) -> None:
+    _more(world, (2.2, 3.0, 4.5)[severity])
+
+
+def _noisy(world: World, severity: int) -> None:
+    _more(world, (2.2, 3.0, 4.5)[severity], "tenant-3")
+
+
+def _cold(world: World, severity: int) -> None:
+    """Demand grows, and replicas are on their way."""
+    _more(world, (2.5, 3.2, 4.0)[severity])
+    for _ in range((1, 2, 2)[severity]):
+        world.start(world.preset, 90.0)
+
+
+def _zero(world: World, severity: int) -> None:
+    """All replicas were stopped for idleness, and one is started for the requests that come."""
+    for node in world.nodes:
+        world.unseat(node, offer=True)
+        world.board.moved(node, "gone")
+    world.start(world.preset, (65.0, 80.0, 200.0)[severity])
+
+
+def _storm(world: World, severity: int) -> None:
+    """Clients have a short time-out and ask again, and a moment of slowness sets them off."""
+    world.patience_s, world.impatient = (1.0, 0.8, 0.6)[severity], 1.0
+    world.resend = (8, 8, 10)[severity]
+    for node in world.nodes:
+        node.slow = 20.0
+    world.at(world.now_s + 15.0, _recover, world)
+
+
+def _recover(world: World) -> None:
+    for node in world.nodes:
+        node.slow = 1.0
+
+
+def _gateway(world: World, severity: int) -> None:
+    world.late_s = (0.06, 0.2, 0.6)[severity]
+
+
+def _network_one(world: World, severity: int) -> None:
+    world.nodes[_one(world)].latency_s = (0.1, 0.3, 0.8)[severity]
+
+
+def _network_all(world: World, severity: int) -> None:
+    for node in world.nodes:
+        node.latency_s = (0.08, 0.2, 0.5)[severity]
+
+
+def _errors_one(world: World, severity: int) -> None:
+    world.nodes[_one(world)].errors = (0.1, 0.3, 0.9)[severity]
+
+
+def _errors_all(world: World, severity: int) -> None:
+    for node in world.nodes:
+        node.errors = (0.1, 0.3, 0.7)[severity]
+
+
+def _tight(world: World, severity: int) -> None:
+    world.refuse["rejected_rate"] = ((0.08, 0.3, 0.7)[severity], "")
+
+
+def _state(world: World, severity: int) -> None:
+    world.gate_s = world.state_s = (0.03, 0.15, 0.6)[severity]
+
+
+def _ledger(world: World, severity: int) -> None:
+    def fall_behind() -> None:
+        world.ledger_lag_s += (0.7, 1.0, 1.0)[severity]
+        world.at(world.now_s + 1.0, fall_behind)
+
+    world.ledger_up = severity != 2
+    fall_behind()
+
+
+def _readers(world: World, severity: int) -> None:
+    world.readers, world.reading_s = (0.25, 0.5, 0.9)[severity], 25.0
+
+
+def _rollout(world: World, severity: int) -> None:
+    """Some replicas are replaced, one after the other, by a slower version."""
+    for index in range((1, 2, 2)[severity]):
+        world.leave(world.nodes[index])
+        world.join(world.preset, slow=(1.7, 2.5, 4.0)[severity])
+
+
+def _rollout_errors(world: World, severity: int) -> None:
+    for index in range((1, 1, 2)[severity]):
+        world.leave(world.nodes[index])
+        world.join(world.preset).errors = (0.15, 0.4, 0.8)[severity]
+
+
+def _aborts(world: World, severity: int) -> None:
+    world.patience_s, world.impatient = 0.02, (0.1, 0.3, 0.6)[severity]
+
+
+def _model(world: World, severity: int) -> None:
+    world.refuse["rejected_model"] = ((0.08, 0.3, 0.7)[severity], "")
+
+
+def _auth(world: World, severity: int) -> None:
+    world.refuse["rejected_unauthorized"] = ((0.5, 0.9, 1.0)[severity], "tenant-2")
+
+
+def _bad(world: World, severity: int) -> None:
+    world.refuse["rejected_upstream"] = ((0.08, 0.3, 0.7)[severity], "")
+
+
+def _down(world: World, severity: int) -> None:
+    for node in world.nodes[: (1, 1, 2)[severity]]:
+        world.crash(node)
+
+
+def _throttled(world: World, severity: int) -> None:
+    for node in world.nodes:
+        node.slow = (1.6, 2.2, 3.5)[severity]
+
+
+def _drop(world: World, severity: int) -> None:
+    share = (0.03, 0.01, 0.0)[severity]
+    kept = [e for e in world.events if e[2] != world.arrive or world.random.random() < share]
+    world.events[:] = sorted(kept)
+
+
+def _state_down(world: World, severity: int) -> None:
+    world.state_up = False
+    world.gate_s = (0.0, 0.05, 0.3)[severity]
+
+
+def _prefill(world: World, severity: int) -> None:
+    """Only prompts take longer, everywhere: no row of the table says why."""
+    for node in world.nodes:
+        node.prefill_slow = (6.0, 10.0, 20.0)[severity]
+
+
+def _half(world: World, severity: int) -> None:
+    for node in world.nodes[: len(world.nodes) // 2]:
+        node.slow = (1.8, 2.5, 4.0)[severity]
+
+
+def _jitter(world: World, severity: int) -> None:
+    node = world.nodes[_one(world)]
+    node.jitter_s = (0.4, 0.8, 2.0)[severity]
+
+
+def _unread(world: World, severity: int) -> None:
+    for node in world.nodes[: (1, 2, 4)[severity]]:
+        node.unread = True
+
+
+SCENARIOS = (
+    Scenario("slow replica", ("slow-replica",), _slow_replica),
+    Scenario("stuck GPU", ("stuck-replica",), _stuck),
+    Scenario("KV cache shrunk", ("kv-exhausted",), _kv),
+    Scenario("prefixes changed", ("cache-loss",), _cache),
+    Scenario("long prompts", ("long-prompts",), _long_prompts),
+    Scenario("long answers", ("long-outputs",), _long_outputs),
+    Scenario("more demand", ("capacity",), _capacity),
+    Scenario("noisy tenant", ("noisy-tenant",), _noisy),
+    Scenario("scale-up too late", ("cold-start",), _cold),
+    Scenario("retry storm", ("retry-storm",), _storm),
+    Scenario("slow event loop", ("gateway-saturated",), _gateway),
+    Scenario("network to one", ("network-latency",), _network_one),
+    Scenario("errors of one", ("upstream-errors",), _errors_one),
+    Scenario("errors of all", ("upstream-errors",), _errors_all),
+    Scenario("limit too tight", ("admission-tight",), _tight),
+    Scenario("slow Redis", ("state-slow",), _state),
+    Scenario("slow ledger", ("ledger-slow",), _ledger),
+    Scenario("slow readers", ("slow-clients",), _readers),
+    Scenario("bad rollout, slow", ("bad-rollout",), _rollout),
+    Scenario("client aborts", ("client-aborts",), _aborts),
+    Scenario("unknown model", ("unknown-model",), _model),
+    Scenario("replica down", ("replica-down",), _down),
+    Scenario("all GPUs throttled", ("slow-fleet",), _throttled),
+    Scenario("traffic gone", ("traffic-drop",), _drop),
+    # --- held out
+    Scenario("bad rollout, errors", ("bad-rollout",), _rollout_errors, held=True),
+    Scenario("network to all", ("network-latency",), _network_all, held=True),
+    Scenario("network jitter to one", ("network-latency",), _jitter, held=True),
+    Scenario("caches evicted", ("cache-loss",), _evictions, held=True),
+    Scenario("a key revoked", ("auth-failures",), _auth, held=True),
+    Scenario("engine refuses", ("bad-requests",), _bad, held=True),
+    Scenario("Redis down", ("state-slow",), _state_down, held=True),
+    Scenario("half of the fleet slow", ("slow-replica", "slow-fleet"), _half, held=True),
+    Scenario("scaled to zero", ("cold-start",), _zero),
+    Scenario("prefill slow everywhere", ("unknown",), _prefill, held=True, phase="prefill"),
+)  # fmt: skip
+
+
+# --- fleets in which nothing is wrong ------------------------------------------------------------
+
+
+class Control(NamedTuple):
+    """Something that happens and is fine."""
+
+    name: str
+    shape: Shape | None = None
+    happen: Callable[[World], None] | None = None
+
+
+def _wave(requests: list[Request], random: Random) -> list[Request]:
+    """A day in six minutes: demand between 60 and 100 %."""
+    return [
+        each for each in requests
+        if random.random() < 0.8 + 0.2 * sin(2 * pi * each.arrival_s / 300.0)
+    ]  # fmt: skip
+
+
+def _bursts(requests: list[Request], _random: Random) -> list[Request]:
+    """Every half minute all requests of five seconds come within two."""
+    moved = [
+        replace(each, arrival_s=each.arrival_s - each.arrival_s % 30.0 % 5.0 * 0.6)
+        if each.arrival_s % 30.0 < 5.0 else each
+        for each in requests
+    ]  # fmt: skip
+    return sorted(moved, key=lambda each: each.arrival_s)
+
+
+def _ramp(requests: list[Request], random: Random) -> list[Request]:
+    """From half to all of the demand over the whole time."""
+    return [each for each in requests if random.random() < 0.5 + 0.5 * each.arrival_s / END_S]
+
+
+def _night(requests: list[Request], random: Random) -> list[Request]:
+    """Nearly nobody is awake."""
+    return [each for each in requests if random.random() < 0.3]
+
+
+def _quiet(requests: list[Request], random: Random) -> list[Request]:
+    """Two thirds of the demand: an hour at which people deploy."""
+    return [each for each in requests if random.random() < 2 / 3]
+
+
+def _deploy(world: World) -> None:
+    """A new version that is as good as the old one, replica by replica."""
+    for index in range(len(world.nodes)):
+        world.at(ONSET_S - 180.0 + 40.0 * index, _swap, world, index)
+
+
+def _swap(world: World, index: int) -> None:
+    world.leave(world.nodes[index])
+    world.join(world.preset)
+
+
+def _scale_up(world: World) -> None:
+    world.at(ONSET_S - 20.0, _add, world)
+
+
+def _add(world: World) -> None:
+    world.start(world.preset, 30.0)
+
+
+CONTROLS = (
+    Control("steady"),
+    Control("a day's wave", shape=_wave),
+    Control("bursts", shape=_bursts),
+    Control("ramp", shape=_ramp),
+    Control("deployment", shape=_quiet, happen=_deploy),
+    Control("scale-up", happen=_scale_up),
+    Control("night", shape=_night),
+)
