@@ -21,8 +21,8 @@ from headrace.guard.worker import Workers
 from headrace.telemetry.guards import GuardMetrics
 from headrace.telemetry.writer import Writer
 
-# Texts up to this size are looked at on the event loop: patterns take some 0.01 ms for prose, 0.2 ms
-# where it is all numbers; a worker adds more than that.
+# Texts up to this size are looked at on the event loop: patterns take some 0.01 ms for prose, and
+# 0.2 ms where it is all numbers; a worker adds more than that.
 INLINE_CHARS = 500
 
 Way = Literal["input", "output"]
