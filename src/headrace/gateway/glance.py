@@ -23,6 +23,7 @@ from headrace.telemetry.records import Record, percentile
 
 WINDOW_S = 60.0  # how far back requests that have ended are looked at
 SHOWN = 20  # tenants and requests at most
+RUNNING = "running"  # in the place of an outcome
 # As the objectives of observability/ have it: what is not the clients' fault.
 OURS = (
     "upstream_failed", "timed_out", "evicted", "rejected_overloaded", "rejected_internal",
@@ -224,7 +225,7 @@ def _slowest(ended: Sequence[Record], active: Sequence[Exchange]) -> list[Reques
             model=each.served or each.facts.model,
             tenant=each.caller.tenant,
             replica=each.replica.name if each.replica is not None else "",
-            outcome="running",
+            outcome=RUNNING,
             total_ms=round((at - each.started_at) * 1000, 1),
             ttft_ms=round((each.first_at - each.started_at) * 1000, 1) if each.first_at else None,
             tokens_out=each.forgotten + len(each.times),
