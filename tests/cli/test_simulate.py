@@ -34,6 +34,20 @@ def test_joins_are_printed() -> None:
     assert "After a join" in call("--join", "0.5").stdout
 
 
+def test_tenants_are_printed() -> None:
+    """With tenants a row for each of them, and below how fair it was; a wrong one is said."""
+    found = call("--tenant", "small:1", "--tenant", "nightly:3:batch")
+    wrong = call("--tenant", "small")
+
+    assert 0 == found.exit_code
+    assert ["small", "nightly"] == sorted(
+        (line.split()[0] for line in found.stdout.splitlines() if line[:3] in {"sma", "nig"}),
+        reverse=True,
+    )
+    assert "Jain's index" in found.stdout
+    assert (2, True) == (wrong.exit_code, "NAME:SHARE" in wrong.output)
+
+
 def test_figures_are_written(tmp_path: Path) -> None:
     """The file has every rate and policy with all figures, and says that it is simulated."""
     path = tmp_path / "found.json"

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from headrace.config.fleet import Admin
 from headrace.conformance import answers
 from headrace.conformance.answers import after
+from headrace.gateway.admin import build
 from headrace.gateway.app import Gateway
 from headrace.routing.drain import Drain
 from headrace.routing.lane import Ask
 from tests.edge.rig import Rig, eventually, openai_error
+from tests.gateway.test_admin import caller
 from tests.gateway.test_placement import long, pool
 
 LOW = {"x_headrace_priority": "batch"}
@@ -82,6 +85,12 @@ async def test_a_client_lowers_its_own_class(rig: Rig) -> None:
              for name in ("requests", "bytes", "tokens")}  # fmt: skip
     assert 1.0 == waits["requests"]
     assert all(waits.values())
+
+    app = build(gateway.fleet, gateway.keeper, Admin(), gateway.floor,
+                queues=lambda: gateway.pipeline.usher.seen(gateway.placement.models))  # fmt: skip
+    async with caller(app) as client:
+        seen = (await client.get("/admin/fleet")).json()["queues"]["m"]
+    assert [1, 1, 0] == [seen[name]["requests"] for name in ("interactive", "batch", "background")]
 
     assert [200] * 3 == await full.end()
     assert ["first", "usual", "batch"] == full.order

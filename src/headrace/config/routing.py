@@ -71,8 +71,8 @@ class Routing(Section):
     max_waiting: int = Field(
         default=10_000,
         ge=0,
-        description="Requests that wait for room at most, for each model, over all classes; then the"
-        " answer is 503, or one of a lower class makes way.",
+        description="Requests that wait for room at most, for each model, over all classes; then"
+        " the answer is 503, or one of a lower class makes way.",
     )
     index_bytes: int = Field(
         default=256 * MIB,
