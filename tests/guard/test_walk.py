@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from headrace.guard.walk import silenced, spots
+from headrace.guard.walk import QUOTED, SPELLED, TEXTS, silenced, spots
+
+KEYS = sorted(TEXTS | QUOTED | SPELLED | {"role", "type", "data", "messages"})
 
 TREES: list[tuple[dict[str, Any], set[str]]] = [
     ({"model": "m", "messages": [{"role": "user", "name": "n", "content": "T"}]}, {"T"}),
@@ -57,6 +61,24 @@ def test_depth_is_free() -> None:
         tree = {"content": [tree]}
 
     assert ["T"] == [spot.text for spot in spots(tree)]
+
+
+TREE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), TREE))
+def test_clients_may_send_anything(tree: dict[str, Any]) -> None:
+    """Whatever the shape, texts are found or not, and all of them can be replaced."""
+    for spot in list(spots(tree)):
+        spot.put("x")
+    silenced(tree)
+
+    assert {"x"} >= {spot.text for spot in spots(tree)}
 
 
 def test_what_spells_a_text_is_silenced() -> None:
