@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each tool and level")
     parser.add_argument("--requests", type=int, default=40, help="requests of a run")
-    parser.add_argument("--streams", type=int, nargs="+", default=[2, 8], help="requests at a time")
+    parser.add_argument(
+        "--streams", type=int, nargs="+", default=[1, 2, 8], help="requests at a time"
+    )
     options = parser.parse_args(arguments)
     peer = environment()
     rows = []
@@ -53,19 +55,18 @@ def main(arguments: list[str]) -> int:
                 asked = (url, folder, streams, options.requests, number)
                 ours.append(run_ours(*asked))
                 theirs.append(run_theirs(peer, *asked))
-            rows += compare(streams, ours, theirs)
+            measured = {"rounds": options.rounds, "requests": options.requests}
+            rows += [row | measured for row in compare(streams, ours, theirs)]
     document = {
         "written": f"{datetime.now(tz=UTC):%Y-%m-%d}",
         "peer": PEER,
-        "rounds": options.rounds,
-        "requests": options.requests,
         "prompt_tokens": PROMPT_TOKENS,
         "output_tokens": OUTPUT_TOKENS,
         "rows": rows,
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(table(document))
-    return 0 if all(abs(row["apart"]) <= LIMIT for row in rows) else 1
+    return 0 if all(abs(row["apart"]) <= LIMIT for row in judged(rows)) else 1
 
 
 def compare(
@@ -79,6 +80,14 @@ def compare(
         rows.append({"streams": streams, "figure": name, "headrace": mine, "peer": peer,
                      "apart": mine / peer - 1})  # fmt: skip
     return rows
+
+
+def judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    The rows in which both tools must agree: all but TTFT, which has in it what each client does
+    before it sends, and how requests that are sent together meet in a prefill.
+    """
+    return [row for row in rows if not row["figure"].startswith("TTFT")]
 
 
 def table(document: dict[str, Any]) -> str:
