@@ -57,7 +57,7 @@ def gateway(replicas: int, tenants: int) -> Gateway:
     for replica in made.fleet.replicas.values():
         ward = made.keeper.ward(replica)
         assert ward is not None
-        ward.load, ward.probe_s = LoadView(running=7, kv_usage=0.4), 0.002
+        ward.load, ward.probe.took_s = LoadView(running=7, kv_usage=0.4), 0.002
     made.metrics.observe([*records(replicas, tenants)])
     return made
 

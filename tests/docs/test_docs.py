@@ -210,7 +210,7 @@ def test_metric_labels_are_documented() -> None:
     for replica in with_series.fleet.replicas.values():
         ward = with_series.keeper.ward(replica)
         assert ward is not None
-        ward.load, ward.probe_s = LoadView(), 0.001
+        ward.load, ward.probe.took_s = LoadView(), 0.001
     with_series.sight.bill = Prices()
     with_series.sight.meet("t")
     with_series.certificates["edge"] = lambda: 1.0

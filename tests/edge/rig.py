@@ -94,6 +94,7 @@ class Rig:
             "logging": {"requests": False},
         }
         gateway = Gateway(Config.model_validate(tree | sections))
+        gateway.metrics.scrape.oldest_s = 0.0  # a test may scrape twice in a moment
         await gateway.start()
         self._gateways.append(gateway)
         return gateway

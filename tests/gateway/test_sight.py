@@ -42,7 +42,7 @@ async def test_what_replicas_did(rig: Rig) -> None:
     [replica] = gateway.fleet.replicas.values()
     ward = gateway.keeper.ward(replica)
     assert ward is not None
-    ward.load, ward.probe_s = LoadView(running=3, preemptions=7), 0.25
+    ward.load, ward.probe.took_s = LoadView(running=3, preemptions=7), 0.25
     seen = gateway.sight.look()
 
     assert 1 == seen["headrace_replica_requests_total"][name,]

@@ -6,6 +6,7 @@ no record and count in no request metric.
 """
 
 import asyncio
+import time
 
 import msgspec
 
@@ -46,6 +47,7 @@ class Probe:
     def __init__(self, replica: Replica, connect_s: float) -> None:
         self._replica = replica
         self._pool = Pool(replica.address, connect_s)
+        self.took_s = 0.0  # to answer the latest GET /health that was good
 
     async def health(self, timeout_s: float) -> None:
         """
@@ -55,9 +57,11 @@ class Probe:
             Failed: no answer in time, or a status of 500 or above.
 
         """
+        began = time.monotonic()
         status, _ = await self._ask("GET", "/health", b"", timeout_s)
         if status >= 500:
             raise Failed(f"GET /health was answered {status}")
+        self.took_s = time.monotonic() - began
 
     async def metrics(self, timeout_s: float) -> bytes | None:
         """

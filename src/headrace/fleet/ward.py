@@ -49,7 +49,6 @@ class Ward:
         self.load: LoadView | None = None
         self.load_at = 0.0
         self.load_failures = 0  # readings in a row
-        self.probe_s = 0.0  # what it took to answer the latest good probe
 
     def heard(self, *, good: bool) -> None:
         """Count a probe."""

@@ -133,8 +133,8 @@ class Sight:
             if ward is None:
                 continue
             silent[replica.name,] = ward.still_s
-            if ward.probe_s:
-                checks[replica.name,] = ward.probe_s
+            if ward.probe.took_s:
+                checks[replica.name,] = ward.probe.took_s
             if ward.load is not None:
                 views[replica.name,] = ward.load
         return {

@@ -64,7 +64,7 @@ class Metrics:
             ("model", "direction"), registry=self.registry,
         )  # fmt: skip
         self._histograms = Histograms(self.registry)
-        self._scrape = Scrape(self.registry)
+        self.scrape = Scrape(self.registry)
         ProcessCollector(registry=self.registry)  # process_*, as of every Prometheus client
         self._dropped = Counter(
             "headrace_log_lines_dropped_total", "Log lines that could not be written in time.",
@@ -150,7 +150,7 @@ class Metrics:
         What Prometheus scrapes, in the format that it accepts. Slow for a loop that relays; call it
         in a thread.
         """
-        return self._scrape.page(accept)
+        return self.scrape.page(accept)
 
 
 # name -> (help, label name or "", values by label); with no label the key is "".

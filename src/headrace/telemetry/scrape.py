@@ -41,6 +41,7 @@ class Scrape:
         self._registry = registry
         self._clock = clock
         self._lock = Lock()
+        self.oldest_s = OLDEST_S  # 0: each text is new
         self._kept: dict[str, _Kept] = {}  # by content type, of which there are a handful
 
     def page(self, accept: str = "") -> Page:
@@ -57,7 +58,7 @@ class Scrape:
             rich = content_type.startswith("application/openmetrics-text")
             page = Page(content_type, (openmetrics if rich else plain)(self._registry))
             now = self._clock()
-            until = now + min(OLDEST_S, (now - began) / SHARE)
+            until = now + min(self.oldest_s, (now - began) / SHARE)
             self._kept = {key: each for key, each in self._kept.items() if each.until > now}
             self._kept[content_type] = _Kept(page, until)
             return page
