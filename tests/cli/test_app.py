@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_examples_can_be_called(name: str) -> None:
     """Every example in a command's help is a call that the command understands."""
     for example in COMMANDS[name].examples:
         command: Any = typer.main.get_command(app)
-        rest = example.partition(" > ")[0].split()
+        rest = shlex.split(example.partition(" > ")[0])
         while isinstance(command, TyperGroup) and not rest[1].startswith("-"):
             context = command.make_context(rest[0], rest[1:])
             _, command, _ = command.resolve_command(context, rest[1:])
@@ -73,9 +74,10 @@ def test_examples_can_be_called(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_has_its_file(name: str) -> None:
     """A command is the thing of its own name in the file of its own name."""
-    module = importlib.import_module(f"headrace.cli.{name}")
+    file = COMMANDS[name].module or name
+    module = importlib.import_module(f"headrace.cli.{file}")
 
-    assert callable(vars(module)[name])
+    assert callable(vars(module)[file])
 
 
 def test_unknown_command() -> None:

@@ -29,7 +29,7 @@ STRIPPED = [
     ("proxy-authorization", f"Basic {SECRET}"),
     ("x-headrace-tenant", "root"),
     ("x-headrace-replica", "127.0.0.1:1"),
-    ("x-headrace-priority", "0"),
+    ("x-headrace-priority", "background"),
     ("x-tenant", "root"),
     ("x-tenant-id", "root"),
     ("x-priority", "0"),

@@ -65,7 +65,9 @@ async def test_life_of_a_key(api: Api) -> None:
     """Made, shown, changed, rotated, revoked: each in force at once, each in the audit log."""
     secret = await api.key(tenant="acme", models=["m"])
     scopes = [api.who(secret).may_use(name) for name in ("m", "x")]
-    await api.call("PATCH", "/admin/keys/app", {"models": ["x"], "limits": {"requests_per_minute": 5}})
+    await api.call(
+        "PATCH", "/admin/keys/app", {"models": ["x"], "limits": {"requests_per_minute": 5}}
+    )
     scopes += [api.who(secret).may_use(name) for name in ("m", "x")]
     rotated = (await api.call("POST", "/admin/keys/app/rotate", {"overlap_s": 60})).json()
     both = [api.who(each).key for each in (secret, rotated["secret"])]

@@ -22,6 +22,7 @@ from headrace.admission.types import NOBODY, Caller
 from headrace.config.fleet import LOOPBACK
 from headrace.config.identity import Identity, Issuer, Tenant
 from headrace.errors import ConfigError, StartError, StateLost, Unauthorized
+from headrace.state.ending import end
 
 if TYPE_CHECKING:
     from headrace.admission.tokens import Tokens
@@ -185,8 +186,7 @@ class Door:
         """Follow the book no more; times of last use are written."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end([task])
             await self._touch()
         if self._tokens is not None:
             await self._tokens.stop()

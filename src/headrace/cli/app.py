@@ -70,7 +70,7 @@ COMMANDS = {
         ("headrace top", "headrace top --sort ttft", "headrace top --once"),
     ),
     "why": Entry(
-        "Tell what is wrong with a running gateway and its fleet, from evidence.",
+        "Tell what is wrong and why: the finding, its evidence, what it is not, and what to do.",
         ("headrace why", "headrace why --model qwen3-8b --since 5m", "headrace why --at 14:05"),
     ),
     "simulate": Entry(
@@ -81,7 +81,7 @@ COMMANDS = {
         ),
     ),
     "explain": Entry(
-        "Tell what a request met on its way and why: its time, the decision, retries.",
+        "Tell what a request met on its way: its time, the decision and why, retries, predictions.",
         (
             "headrace explain req_5f2c9a01d4e8b7360000002a",
             "headrace explain --slowest --model qwen3-8b",
@@ -123,9 +123,9 @@ COMMANDS = {
         ),
     ),
     "bench": Entry(
-        "Put load on an endpoint, and tell what it did to its clients.",
+        "Put load on an endpoint that speaks the OpenAI API.",
         (
-            "headrace bench load --url http://gateway:8000 --rate 5 --html load.html",
+            "headrace bench load --rate 5 --html load.html",
             "headrace bench load --concurrency 1,2,4,8,16",
         ),
     ),

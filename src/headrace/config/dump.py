@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import SecretStr
 
-from headrace.config.fields import Keys, find, is_section
+from headrace.config.fields import Keys, find, is_list, is_mapping, is_section
 from headrace.config.problems import MASK
 from headrace.config.schema import Config
 from headrace.config.section import Section
@@ -56,10 +56,10 @@ def _lines(
     """Each line with its origin. Sections and lists of them are blocks, all else is inline."""
     for name, value in values.items() if isinstance(values, dict) else ():
         place = (*keys, name)
-        if is_section(find(place)):
+        if is_section(find(place)) or (value and _maps_to_sections(place)):
             yield f"{indent}{name}:", ""
             yield from _lines(value, place, indent + "  ", origins)
-        elif value and is_section(find((*place, 0))):
+        elif value and is_list(find(place)) and is_section(find((*place, 0))):
             yield f"{indent}{name}:", ""
             for index, entry in enumerate(value):
                 inner = _lines(entry, (*place, index), indent + "    ", origins)
@@ -69,6 +69,10 @@ def _lines(
         else:
             origin = "" if origins is None else origins.get(place, DEFAULT)
             yield f"{indent}{name}: {_inline(value)}", origin
+
+
+def _maps_to_sections(place: Keys) -> bool:
+    return is_mapping(find(place)) and is_section(find((*place, "")))
 
 
 def _inline(value: object) -> str:

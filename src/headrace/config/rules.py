@@ -287,7 +287,8 @@ class Rule(Section):
         default=None, description="Choose replicas by this policy, not by routing.policy."
     )
     guards: tuple[str, ...] | None = Field(
-        default=None, description="Guards of its requests; by default the tenant's own, [] for none."
+        default=None,
+        description="Guards of its requests; by default the tenant's own, [] for none.",
     )
     shadow: Shadow | None = None
     tests: tuple[Case, ...] = Field(default=(), description="Tests, one entry each.")

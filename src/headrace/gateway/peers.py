@@ -18,6 +18,7 @@ from headrace.gateway.clocks import now
 from headrace.gateway.placement import Placement
 from headrace.routing.peers import Peers, Pins, Report, learn, part
 from headrace.state.channel import Channel
+from headrace.state.ending import end
 from headrace.state.pins import Pins as Kept
 from headrace.state.redis import Link
 from headrace.telemetry.peers import Company, Homes, PeerMetrics
@@ -64,9 +65,7 @@ class Peering:
         tasks, self._tasks = self._tasks, []
         if not tasks:
             return
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end(tasks)
         self._placement.sent = None
         self._number += 1
         farewell = Report(self.name, self._number, {}, pins=self._pinned(), leaving=True)

@@ -16,8 +16,8 @@ class Plan(Struct, frozen=True, gc=False):
 
     ``targets`` are declared models, none where the client's choice stands. ``priority`` is higher
     for those that go first, None for the tenant's own; ``policy`` is empty for the usual one;
-    ``queue_s`` is None for the usual patience, ``guards`` for the tenant's own. ``line`` goes into the answer's head; ``weights``
-    are the shares by which the arm was drawn.
+    ``queue_s`` is None for the usual patience, ``guards`` for the tenant's own.
+    ``line`` goes into the answer's head; ``weights`` are the shares by which the arm was drawn.
     """
 
     ruling: Ruling

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from headrace.config.state import State
 from headrace.errors import StateLost
+from headrace.state.ending import end
 
 T = TypeVar("T")
 Word = str | bytes | int | float
@@ -121,8 +122,7 @@ class Link:
         """Close the connections."""
         task, self._watch = self._watch, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end([task])
         await self._client.aclose()
 
     async def ask(self, operation: str, *command: Word) -> Any:
