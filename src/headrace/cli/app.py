@@ -125,8 +125,8 @@ COMMANDS = {
     "bench": Entry(
         "Put load on an endpoint that speaks the OpenAI API.",
         (
-            "headrace bench load --rate 5 --html load.html",
-            "headrace bench load --concurrency 1,2,4,8,16",
+            "headrace bench load --url http://gateway:8000 --rate 5",
+            "headrace bench load --concurrency 1,2,4,8,16 --html sweep.html",
         ),
     ),
     "aws": Entry(
