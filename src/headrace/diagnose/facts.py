@@ -16,7 +16,8 @@ from headrace.diagnose.speed import excesses
 # Outcomes by who is to blame. What begins with one of these counts.
 FAILED = ("upstream_failed_", "timed_out_first_byte", "timed_out_chunk", "timed_out_connect",
           "rejected_internal")  # fmt: skip
-LATE = ("timed_out_queue", "timed_out_total", "rejected_overloaded", "evicted_")
+LATE = ("timed_out_queue", "timed_out_total", "rejected_overloaded", "rejected_queue_full",
+        "rejected_deadline", "rejected_shed", "evicted_")  # fmt: skip
 WRONG = ("rejected_invalid", "rejected_upstream", "rejected_too_large", "rejected_method",
          "rejected_not_found", "rejected_guard")  # fmt: skip
 LIMITED = ("rejected_rate", "rejected_quota", "rejected_limit", "rejected_max_tokens",
