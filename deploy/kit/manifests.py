@@ -24,6 +24,11 @@ VERSION = "1.35"  # of Kubernetes
 ROOT = Path(__file__).parents[2]
 # Multi-node engines: their CRD holds whole pods, which are checked as such below.
 PODS = {"LeaderWorkerSet": ("leaderTemplate", "workerTemplate")}
+# Groups whose schemas are not Kubernetes' own: what needs the CRDs.
+EXTENSIONS = {
+    "karpenter.sh", "karpenter.k8s.aws", "keda.sh", "monitoring.coreos.com",
+    "gateway.networking.k8s.io", "inference.networking.k8s.io",
+}  # fmt: skip
 MISSING = (
     "The CRDs of Karpenter, KEDA, the Prometheus operator and the Gateway API are missing: run"
     " `scripts/fetch-crds DIR` and name the folder in HEADRACE_CRDS."
@@ -63,8 +68,11 @@ def _problems(thing: Object) -> Iterator[str]:
             pod = thing["spec"]["leaderWorkerTemplate"][template]
             whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": template}}
             yield from _core({**whole, "spec": pod["spec"]})
-    elif kind in crds():
-        rules = crds()[kind]
+    elif kind[0].partition("/")[0] in EXTENSIONS:
+        rules = crds().get(kind)
+        if rules is None:
+            yield f"{kind[0]} {kind[1]} is no kind that is known"
+            return
         thing = defaulted(thing, rules)
         errors = [*jsonschema.Draft202012Validator(closed(rules)).iter_errors(thing)]
         yield from (f"{'.'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in errors)

@@ -73,9 +73,11 @@ class Cluster:
     def frozen(self) -> Iterator[None]:
         """It takes packets, and answers none."""
         assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)  # the first: from here on nobody is born
         backends = _descendants(self._process.pid)
         for pid in backends:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:

@@ -71,6 +71,19 @@ def test_what_a_record_adds(fields: dict[str, Any], name: str, expected: float) 
     assert 1 == sums[f"{name}_count"]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "size"),
+    [(0, "<2k"), (1999, "<2k"), (2000, "2k-8k"), (8000, "8k-32k"), (32_000, ">32k")],
+)  # fmt: skip
+def test_prompts_by_size(tokens: int, size: str) -> None:
+    """First tokens of long prompts are counted apart from those of short ones."""
+    registry = CollectorRegistry()
+    Histograms(registry).observe("m", record(ttft_ms=10.0, tokens_in=tokens))
+    name = "headrace_prompt_time_to_first_token_seconds_count"
+
+    assert 1 == registry.get_sample_value(name, {"prompt": size})
+
+
 def test_replicas_that_left_are_forgotten() -> None:
     """Their series go; those of models stay."""
     registry = CollectorRegistry()
@@ -84,7 +97,7 @@ def test_replicas_that_left_are_forgotten() -> None:
         for label in sample.labels
     }
 
-    assert {"model", "le"} == left
+    assert {"model", "prompt", "le"} == left
 
 
 def test_what_was_not_understood_is_left_out() -> None:
