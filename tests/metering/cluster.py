@@ -117,5 +117,16 @@ def _programs() -> Path:
 
 
 def _descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(found for child in children for found in _descendants(int(child)))]
+    """
+    The process and all that came of it. By their parents: the kernel's own list of children leaves
+    some out while others end.
+    """
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(state[1])
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found
