@@ -94,6 +94,7 @@ class Storm:
             await machine.on()
         await self._learn()
         await self.gateway.start()
+        await self._ready()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -181,7 +182,7 @@ class Storm:
         else:
             request_id = answer.header("x-request-id")
             record = next((r for r in self.gateway.records if r.request_id == request_id), None)
-            refused = answer.status in REFUSALS and record is not None and record.attempts > 1
+            refused = answer.status in REFUSALS and record is not None and record.attempts > 0
             how = "whole refused" if refused else f"whole {answer.status}"
             self._note(how, refused, f"{answer!r} {record} {self._fleet()}")
         return answer.ended
@@ -225,6 +226,12 @@ class Storm:
         self.report.ended[how] += 1
         if not well:
             self.report.wrong.append(f"{how}: {seen[:1500]}")
+
+    async def _ready(self) -> None:
+        """Wait for every replica: in the first moment a sick one may be the only one there is."""
+        async with asyncio.timeout(30):
+            while {str(each.state) for each in self.gateway.fleet.replicas.values()} != {"ready"}:
+                await asyncio.sleep(0.02)
 
     async def _learn(self) -> None:
         """What a calm engine says to each prompt: all of them say the same."""
