@@ -10,8 +10,8 @@ from benchmarks.diagnosis.fleet import Node
 from headrace.diagnose.series import Key
 from headrace.fleet.health import CAUSES
 from headrace.fleet.states import State
-from headrace.gateway.recorder import reading
-from headrace.gateway.sight import ENGINE
+from headrace.gateway.records.recorder import reading
+from headrace.gateway.records.sight import ENGINE
 from headrace.telemetry.fleet import FleetMetrics, Shown
 from headrace.telemetry.ledger import LedgerMetrics, LedgerSeen
 from headrace.telemetry.live import LiveMetrics, Values

@@ -11,7 +11,7 @@ from benchmarks.guards.made import FILE
 from headrace.config.examples import shipped as tiers
 from headrace.config.guards import Injection as Settings
 from headrace.config.guards import Pii
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.embedding import Builtin
 from headrace.guard.injection import Injection
 from headrace.guard.patterns import ENTITIES, Patterns
 from headrace.guard.presidio import Presidio

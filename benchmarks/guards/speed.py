@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.config.guards import GuardPolicy, Guards, Injection, Pii
-from headrace.gateway.embedding import Builtin
-from headrace.gateway.guarding import Guarding
-from headrace.gateway.stream import Frames
+from headrace.gateway.guards.guarding import Guarding
+from headrace.gateway.rules.embedding import Builtin
+from headrace.gateway.send.stream import Frames
 from headrace.guard.detectors import build
 from headrace.guard.quoting import Quotes
 from headrace.guard.screen import Tally

@@ -19,9 +19,9 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from headrace.config.schema import Config
 from headrace.gateway.app import Gateway
 from headrace.gateway.clocks import now
-from headrace.gateway.diary import Diary
-from headrace.gateway.dispatch import _begin
 from headrace.gateway.exchange import Exchange
+from headrace.gateway.records.diary import Diary
+from headrace.gateway.send.dispatch import _begin
 from headrace.telemetry.decisions import Ring, Story
 from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.records import Record

@@ -11,12 +11,12 @@ from typing import Any
 
 from headrace.config.rules import Rule
 from headrace.config.schema import Config
-from headrace.gateway import scan, traits
 from headrace.gateway.app import Gateway
-from headrace.gateway.edits import Edits
+from headrace.gateway.body import scan, traits
+from headrace.gateway.body.edits import Edits
+from headrace.gateway.door.request import Budget, Request
+from headrace.gateway.door.routes import find
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.request import Budget, Request
-from headrace.gateway.routes import find
 from headrace.routing.rules import Facts, Rulebook, Ruling
 from headrace.routing.stickiness import Stickiness
 from headrace.types import RequestFacts

@@ -11,7 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.embedding import Builtin
 
 from . import chart, judged, money, report, speed
 

@@ -18,8 +18,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 
-from headrace.gateway.classifier import Local
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.classifier import Local
+from headrace.gateway.rules.embedding import Builtin
 from headrace.routing.head import Rows
 
 from . import judged, money

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from headrace.config.examples import Example, shipped
-from headrace.gateway.classifier import Local
+from headrace.gateway.rules.classifier import Local
 from headrace.routing.classify import STRENGTH, WEIGHT, Judge
 from headrace.routing.features import Features, excerpt, features
 from headrace.routing.head import (

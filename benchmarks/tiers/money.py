@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headrace.gateway.classifier import Local
+from headrace.gateway.rules.classifier import Local
 from headrace.routing.classify import Judge
 from headrace.routing.head import Rows
 

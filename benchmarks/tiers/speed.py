@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace.config.classes import Classes
-from headrace.gateway.classifier import Judging
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.classifier import Judging
+from headrace.gateway.rules.embedding import Builtin
 from headrace.routing.classify import Judge
 from headrace.routing.features import excerpt, features
 from headrace.telemetry.classes import ClassMetrics

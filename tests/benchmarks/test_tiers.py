@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.tiers import chart, gather, judged, money, report
 from benchmarks.tiers.sources import SOURCES
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.embedding import Builtin
 from headrace.routing.classify import Judge
 
 PERMISSIVE = {"MIT", "Apache-2.0", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0"}

@@ -229,9 +229,11 @@ class Storm:
 
     async def _ready(self) -> None:
         """Wait for every replica: in the first moment a sick one may be the only one there is."""
-        async with asyncio.timeout(30):
-            while {str(each.state) for each in self.gateway.fleet.replicas.values()} != {"ready"}:
-                await asyncio.sleep(0.02)
+        for _ in range(1500):
+            if {str(each.state) for each in self.gateway.fleet.replicas.values()} == {"ready"}:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(self._fleet())
 
     async def _learn(self) -> None:
         """What a calm engine says to each prompt: all of them say the same."""

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
 from headrace.config.schema import Config
-from headrace.gateway.annex import Annex
+from headrace.gateway.admin.annex import Annex
 from headrace.gateway.app import Gateway
 
 ARMS = [{"name": "old", "weight": 3, "target": "small"}, {"name": "new", "target": "big"}]

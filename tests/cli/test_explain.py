@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from headrace.cli.app import app
 from headrace.conformance.ports import RefusingPort
-from headrace.gateway.annex import Annex
+from headrace.gateway.admin.annex import Annex
 from tests.edge.rig import Rig, ask, streamed
 
 

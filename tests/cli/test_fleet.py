@@ -18,7 +18,7 @@ from headrace.config.schema import Config
 from headrace.conformance.ports import RefusingPort
 from headrace.fleet.registry import Fleet
 from headrace.fleet.states import State
-from headrace.gateway.annex import Annex
+from headrace.gateway.admin.annex import Annex
 from headrace.gateway.app import Gateway
 
 CONFIG = {

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from headrace.conformance import answers, fake, wire
 from headrace.fleet.registry import Lease
-from headrace.gateway.client import Client
+from headrace.gateway.door.client import Client
+from headrace.gateway.door.request import Request
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.relay import Relay
-from headrace.gateway.request import Request
-from headrace.gateway.stream import Frames
+from headrace.gateway.send.relay import Relay
+from headrace.gateway.send.stream import Frames
 from headrace.upstream.connection import Connection, Reply
 from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from headrace.config.guards import Injection as Settings
-from headrace.gateway.embedding import Builtin
+from headrace.gateway.rules.embedding import Builtin
 from headrace.guard.injection import (
     MAX_WINDOWS,
     RULES,

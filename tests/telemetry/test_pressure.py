@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from headrace.gateway.pressure import Felt
+from headrace.gateway.place.pressure import Felt
 from headrace.telemetry.pressure import PressureMetrics
 
 

@@ -15,7 +15,7 @@ from headrace.cli.serve import File
 from headrace.config.classes import Classes
 from headrace.config.load import load
 from headrace.errors import ConfigError
-from headrace.gateway.classes import Classifier, Explained, classifier, words
+from headrace.gateway.rules.classes import Classifier, Explained, classifier, words
 from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.writer import Writer

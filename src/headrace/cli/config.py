@@ -17,7 +17,7 @@ from headrace.config.pricebook import prices
 from headrace.config.schema import Config
 from headrace.engines import gpus, preflight
 from headrace.errors import ConfigError, StartError
-from headrace.gateway.rehearsal import failures
+from headrace.gateway.rules.rehearsal import failures
 
 config = typer.Typer(
     add_completion=False,

@@ -20,8 +20,8 @@ from headrace.config.guards import GuardPolicy, Guards, Injection
 from headrace.config.load import load
 from headrace.config.schema import Config
 from headrace.errors import ConfigError, Unguarded
-from headrace.gateway.guarding import Guarding, meaning
-from headrace.gateway.looks import Guard
+from headrace.gateway.guards.guarding import Guarding, meaning
+from headrace.gateway.guards.looks import Guard
 from headrace.guard import limits
 from headrace.guard.detectors import KINDS
 from headrace.guard.screen import Found, Tally, redacted

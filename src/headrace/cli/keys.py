@@ -25,7 +25,7 @@ from headrace.cli.app import examples
 from headrace.cli.serve import File
 from headrace.config.load import load
 from headrace.config.schema import Config
-from headrace.gateway import routes
+from headrace.gateway.door import routes
 from headrace.state.redis import Silent, connect
 
 T = TypeVar("T")

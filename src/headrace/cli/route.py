@@ -2,7 +2,7 @@
 ``headrace route``: which rule a request would match and where it would go. Nothing is sent.
 
 It asks a running gateway's admin API, or reads the configuration; what rules say is
-gateway/rehearsal.py's.
+gateway/rules/rehearsal.py's.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from headrace.config.rules import Rule
 from headrace.config.schema import Config
 from headrace.errors import ApiError, ConfigError
 from headrace.fleet.catalogue import Catalogue
-from headrace.gateway.rehearsal import Sample, rehearse, shown
+from headrace.gateway.rules.rehearsal import Sample, rehearse, shown
 from headrace.routing.rules import Rulebook
 from headrace.types import Class
 

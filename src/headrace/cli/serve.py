@@ -16,7 +16,7 @@ from headrace.engines.crew import Crew, models, patience
 from headrace.engines.remote import Prober
 from headrace.engines.roster import Fronted, Roster, Tape
 from headrace.errors import ConfigError
-from headrace.gateway.annex import Annex
+from headrace.gateway.admin.annex import Annex
 from headrace.gateway.app import Gateway
 
 File = Annotated[

@@ -1,6 +1,6 @@
 """
 Guards: what is looked for in prompts and answers, and what happens where it is found. The looking
-is guard/'s, the acting gateway/guarding.py's.
+is guard/'s, the acting gateway/guards/guarding.py's.
 """
 
 from collections.abc import Iterable, Iterator

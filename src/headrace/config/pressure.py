@@ -1,6 +1,6 @@
 """
 What gives way when a model's queue grows: steps that begin and end by the wait that is predicted.
-Acting on them is gateway/pressure.py's.
+Acting on them is gateway/place/pressure.py's.
 """
 
 from collections.abc import Collection, Iterator

@@ -1,6 +1,6 @@
 """
 The central queue: classes of requests that wait, their bounds and deadlines. How it is ordered is
-routing/'s, who is refused gateway/usher.py's.
+routing/'s, who is refused gateway/place/usher.py's.
 """
 
 from typing import Annotated, Self

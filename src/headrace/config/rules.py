@@ -1,6 +1,6 @@
 """
 Rules: which requests they are for and what happens to these. Matching is routing/rules.py's,
-acting gateway/steer.py's.
+acting gateway/rules/steer.py's.
 """
 
 import json

@@ -1,6 +1,6 @@
 """
 The last day of every series in bounded memory: 5 s steps for 15 minutes, minutes for 24 h.
-Pure: who reads the metrics, and when, is gateway/recorder.py's. Nothing survives a restart.
+Pure: who reads the metrics, and when, is gateway/records/recorder.py's. Nothing survives a restart.
 
 Memory: 4 bytes a value. A series has 180 + 1440 of them, 6.5 kB; a gateway with 64 replicas, 50
 tenants and a few models has some 2,000 series, 13 MB. Above ``MAX_SERIES`` (27 MB) new ones are not

@@ -23,28 +23,30 @@ from headrace.fleet.floor import Floor, Why
 from headrace.fleet.health import CAUSES, Keeper
 from headrace.fleet.registry import Fleet
 from headrace.fleet.states import State
-from headrace.gateway import answers, local, routes, tally
-from headrace.gateway.classes import classifier
-from headrace.gateway.client import Client
+from headrace.gateway import answers
+from headrace.gateway.accounts import tally
+from headrace.gateway.accounts.quota import Quota
 from headrace.gateway.clocks import Watchdog, now
-from headrace.gateway.diary import Diary
-from headrace.gateway.entrance import await_key, door, identify, known
+from headrace.gateway.door import local, routes
+from headrace.gateway.door.client import Client
+from headrace.gateway.door.entrance import await_key, door, identify, known
+from headrace.gateway.door.listener import listen, unheard
+from headrace.gateway.door.request import Budget, Request
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.feeds import Feeds
-from headrace.gateway.gauges import gauges
-from headrace.gateway.guarding import guarding
-from headrace.gateway.instruments import Instruments
-from headrace.gateway.listener import listen, unheard
+from headrace.gateway.guards.guarding import guarding
 from headrace.gateway.peers import peering
 from headrace.gateway.pipeline import Pipeline
-from headrace.gateway.placement import Placement
-from headrace.gateway.progress import progress
-from headrace.gateway.quota import Quota
-from headrace.gateway.reload import Reload
-from headrace.gateway.request import Budget, Request
-from headrace.gateway.shadow import Shadows
-from headrace.gateway.sight import Sight
-from headrace.gateway.steer import Steer
+from headrace.gateway.place.feeds import Feeds
+from headrace.gateway.place.placement import Placement
+from headrace.gateway.place.progress import progress
+from headrace.gateway.records.diary import Diary
+from headrace.gateway.records.gauges import gauges
+from headrace.gateway.records.instruments import Instruments
+from headrace.gateway.records.sight import Sight
+from headrace.gateway.rules.classes import classifier
+from headrace.gateway.rules.reload import Reload
+from headrace.gateway.rules.shadow import Shadows
+from headrace.gateway.rules.steer import Steer
 from headrace.state.redis import connect
 from headrace.telemetry.certificates import CertificateMetrics, Expiry
 from headrace.telemetry.classes import ClassMetrics

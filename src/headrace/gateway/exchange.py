@@ -15,16 +15,16 @@ from headrace.admission.limits import Permit
 from headrace.errors import ApiError, TimedOut
 from headrace.fleet.registry import Lease, Replica
 from headrace.gateway import answers, clocks
-from headrace.gateway.attempt import Attempt, Note
-from headrace.gateway.client import Client
+from headrace.gateway.body.scan import Prompt
+from headrace.gateway.body.traits import Traits
 from headrace.gateway.clocks import NEVER
-from headrace.gateway.placement import Place
+from headrace.gateway.door.client import Client
+from headrace.gateway.door.request import Request
+from headrace.gateway.door.routes import Endpoint
+from headrace.gateway.guards.watch import Watch
+from headrace.gateway.place.placement import Place
 from headrace.gateway.plan import Plan
-from headrace.gateway.request import Request
-from headrace.gateway.routes import Endpoint
-from headrace.gateway.scan import Prompt
-from headrace.gateway.traits import Traits
-from headrace.gateway.watch import Watch
+from headrace.gateway.send.attempt import Attempt, Note
 from headrace.metering.ticket import Ticket
 from headrace.telemetry.context import HEADER, Context, trace_of
 from headrace.telemetry.records import Record

@@ -15,7 +15,7 @@ from headrace.config.state import State
 from headrace.errors import StateLost
 from headrace.fleet.discovery.source import Log
 from headrace.gateway.clocks import now
-from headrace.gateway.placement import Placement
+from headrace.gateway.place.placement import Placement
 from headrace.routing.peers import Peers, Pins, Report, learn, part
 from headrace.state.channel import Channel
 from headrace.state.ending import end

@@ -14,23 +14,24 @@ from headrace.config.schema import Config
 from headrace.errors import ApiError, Internal, UnknownResponse
 from headrace.fleet.catalogue import Catalogue
 from headrace.fleet.registry import Fleet
-from headrace.gateway import answers, scan
+from headrace.gateway import answers
+from headrace.gateway.body import scan
+from headrace.gateway.body.media import MediaGate
+from headrace.gateway.body.salt import SALTED, salted
+from headrace.gateway.body.traits import traits
 from headrace.gateway.clocks import now
-from headrace.gateway.dispatch import Dispatcher, RetryBudget
-from headrace.gateway.entrance import check_model, owned
+from headrace.gateway.door.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
-from headrace.gateway.fallback import Fallbacks
 from headrace.gateway.gate import Gate
-from headrace.gateway.guarded import relaying
-from headrace.gateway.media import MediaGate
-from headrace.gateway.placement import Placement
-from headrace.gateway.pressure import Pressure
-from headrace.gateway.relay import Relay
-from headrace.gateway.salt import SALTED, salted
-from headrace.gateway.steer import Steer
-from headrace.gateway.traits import traits
-from headrace.gateway.usher import Usher
-from headrace.gateway.waiting import Waiting
+from headrace.gateway.guards.guarded import relaying
+from headrace.gateway.place.placement import Placement
+from headrace.gateway.place.pressure import Pressure
+from headrace.gateway.place.usher import Usher
+from headrace.gateway.place.waiting import Waiting
+from headrace.gateway.rules.fallback import Fallbacks
+from headrace.gateway.rules.steer import Steer
+from headrace.gateway.send.dispatch import Dispatcher, RetryBudget
+from headrace.gateway.send.relay import Relay
 from headrace.routing.stickiness import Stickiness
 from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.writer import Writer

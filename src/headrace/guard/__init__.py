@@ -1,1 +1,1 @@
-"""Looks at texts: what is found in prompts and answers. Whose texts is gateway/guarding.py's."""
+"""Looks at texts: what is found in prompts and answers. Whose is gateway/guards/guarding.py's."""

@@ -1,6 +1,6 @@
 """
 Processes that look at what takes long, so that the event loop never waits for it: Python holds one
-lock while it matches, and a thread would hold it, too. When to ask them is gateway/guarding.py's.
+lock while it matches, and a thread would hold it, too. gateway/guards/guarding.py says when.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """
 Who may wait: bounds of classes by count and bytes, and deadlines by the rate at which the line
-moves. Pure: ``now`` (s) is told. What a refused client is told is gateway/usher.py's.
+moves. Pure: ``now`` (s) is told. What a refused client is told is gateway/place/usher.py's.
 
 Where a class is full, the newcomer of a tenant that waits for little takes the place of the last
 request of the tenant that waits for the most (the "longest queue drop" of fair queueing with shared

@@ -1,6 +1,6 @@
 """
 What an experiment has seen and what follows from it, at any time. Pure: no clock, no chance. Who
-gets which arm is shares.py's; ramps and roll-backs are carried out by gateway/trials.py.
+gets which arm is shares.py's; ramps and roll-backs are carried out by gateway/rules/trials.py.
 
 People look at running experiments all the time, and the guard looks after every request, so that
 nothing here may be a test that is valid at one planned moment only:

@@ -1,4 +1,4 @@
-"""The metrics of engines whose KV events are followed. Who follows them is gateway/feeds.py."""
+"""The metrics of engines whose KV events are followed, by gateway/place/feeds.py."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The metrics of limits, read when scraped. They are counted in gateway/quota.py."""
+"""The metrics of limits, read when scraped. They are counted in gateway/accounts/quota.py."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

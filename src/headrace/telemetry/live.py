@@ -1,7 +1,7 @@
 """
 The table of metrics that are read where they live at every scrape, one row each, and the collector
-that shows them. Who reads the values is gateway/sight.py; what requests leave behind is counted in
-metrics.py.
+that shows them. gateway/records/sight.py reads the values; what requests leave behind is counted
+in metrics.py.
 """
 
 from collections.abc import Callable, Mapping

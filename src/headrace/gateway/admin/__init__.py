@@ -1,0 +1,1 @@
+"""The admin API: its listener, and one module for each of its parts."""

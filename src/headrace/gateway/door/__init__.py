@@ -1,0 +1,1 @@
+"""Where requests come in: connections, heads, who calls, the endpoints."""

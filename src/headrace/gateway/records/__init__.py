@@ -1,0 +1,1 @@
+"""What is remembered of requests, and what the gateway measures of itself."""

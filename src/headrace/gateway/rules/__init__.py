@@ -1,0 +1,1 @@
+"""What rules say about a request, carried out: targets, shares, copies, classes."""
