@@ -433,7 +433,7 @@ def test_architecture_is_short() -> None:
 
 
 def test_every_room_is_on_the_map() -> None:
-    """Each package of the source, and each room and file of the gateway, is in the page's tables."""
+    """Each room of the source, and each room and file of the gateway, is in the page's tables."""
     text = page("architecture.md")
     source = ROOT / "src/headrace"
     rooms = [f"{path.parent.name}/" for path in source.glob("*/__init__.py")]
