@@ -1,5 +1,6 @@
 """story.py: what was noted of a request, put into words and numbers."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,6 +103,13 @@ class TestWaterfall:
         told = entry(attempt(start=100.9, answered_at=101.0), first_at=101.0, held_at=100.8).tell()
 
         assert [("hold", 150.0, 900.0, 1), ("route", 900.0, 1000.0, 1)] == shown(told)[2:4]
+
+    @pytest.mark.parametrize("until", [101.0, math.inf])
+    def test_waits_in_vain_for_a_first_replica(self, until: float) -> None:
+        """Time held is no queue either when no replica came, or the client left meanwhile."""
+        told = entry(held_at=until).tell()
+
+        assert [("hold", 150.0, 1100.0, 1)] == shown(told)[2:]
 
     def test_another_target(self) -> None:
         """An answer that led to the rule's next target ended its attempt."""

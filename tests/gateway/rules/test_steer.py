@@ -28,6 +28,13 @@ async def gateway(rig: Rig, rules: list[dict[str, Any]], **more: Any) -> dict[st
     return engines
 
 
+def passed_over(rig: Rig) -> list[str]:
+    """What the latest request's decision record says of targets that did not answer."""
+    ring = rig.gateway_now.diary.ring
+    assert ring is not None
+    return [each.detail for each in ring.latest[0].tell().told if each.outcome == "passed over"]
+
+
 def heads(answer: Answer) -> tuple[str | None, str | None, str | None]:
     """The rule, the model and the replica that an answer's head names."""
     names = ("x-headrace-rule", "x-headrace-model", "x-headrace-replica")
@@ -107,6 +114,7 @@ class TestFallbacks:
         answer = await rig.post(ask(model="big"))
 
         assert (200, ("both", "small", "small")) == (answer.status, heads(answer))
+        assert ["big has no replica"] == passed_over(rig)
 
     @pytest.mark.parametrize("status", [429, 503])
     async def test_a_refusal_goes_on_to_the_next(self, rig: Rig, status: int) -> None:
@@ -118,6 +126,7 @@ class TestFallbacks:
 
         assert (200, ("both", "small", "small")) == (answer.status, heads(answer))
         assert {"both": 1} == rig.gateway_now.steer.fallbacks
+        assert [f"big answered {status}"] == passed_over(rig)
 
     async def test_a_broken_pool(self, rig: Rig) -> None:
         """A replica that breaks is as good as none; no lease is left of it."""
@@ -125,6 +134,8 @@ class TestFallbacks:
         engines["big"].script = answers.resets
 
         assert ("both", "small", "small") == heads(await rig.post(streamed(model="big")))
+        [told] = passed_over(rig)
+        assert told.startswith("big: ")
 
     async def test_the_last_error_is_told(self, rig: Rig) -> None:
         """When every target refuses, the client hears the last one."""

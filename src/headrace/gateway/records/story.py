@@ -203,7 +203,12 @@ def _phases(entry: Entry, zero: float) -> list[Phase]:
         _answering(entry, index, add)
         since = _until(entry, index)
     if since:
-        add("queue", since, ended, len(entry.tries) + 1)
+        number = len(entry.tries) + 1
+        held = min(entry.held_at, ended)
+        if held > since:
+            add("hold", since, held, number)
+            since = held
+        add("queue", since, ended, number)
     return found
 
 

@@ -10,6 +10,9 @@ from headrace.gateway.rules.steer import Steer
 from headrace.gateway.send.dispatch import Dispatcher
 from headrace.upstream.connection import Reply
 
+# What a decision record says of a target that did not answer, beside why.
+PASSED_OVER = ("rules", "passed over")
+
 
 class Fallbacks:
     """Stands before the dispatcher, for such requests only."""
@@ -34,16 +37,20 @@ class Fallbacks:
         named = plan.targets if plan is not None else (exchange.served,)
         ready = [target for target in named if self._fleet.groups[target].replicas]
         *others, last = ready or [named[0]]
+        for target in named[: named.index(ready[0])] if ready else ():
+            exchange.note(*PASSED_OVER, f"{target} has no replica")
         for target in others:
             self._aim(exchange, target)
             try:
                 reply = await self._dispatcher.first_byte(exchange, body)
-            except (NoReplica, Overloaded, TimedOut, UpstreamFailed):
+            except (NoReplica, Overloaded, TimedOut, UpstreamFailed) as error:
                 exchange.let_go()
+                exchange.note(*PASSED_OVER, f"{target}: {error}")
                 continue
             if reply.status not in self._statuses:
                 return reply
             exchange.let_go()
+            exchange.note(*PASSED_OVER, f"{target} answered {reply.status}")
         self._aim(exchange, last)
         return await self._dispatcher.first_byte(exchange, body)
 

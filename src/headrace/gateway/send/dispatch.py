@@ -6,6 +6,7 @@ for failures that are the replica's, and only within attempts, the total clock a
 """
 
 import asyncio
+import math
 
 from headrace.config.schema import Config
 from headrace.errors import ApiError, TimedOut, UpstreamFailed
@@ -28,6 +29,9 @@ from headrace.upstream.connection import Broken, ConnectTimeout, Reply, TakenBac
 # What an answer is expected to cost beyond its prompt when the client allows more, in tokens:
 # clients often allow far more than models write, so the allowance itself would mislead.
 EXPECTED_OUTPUT = 256
+
+# ``Exchange.held_at`` of a request that waits for a model's first replica, until it waits no more.
+HELD = math.inf
 
 
 class RetryBudget:
@@ -139,8 +143,11 @@ class Dispatcher:
         while True:
             group = self._groups[model]
             if not group.replicas:
-                await self._waiting.wait(exchange, group)
-                exchange.held_at = now()
+                exchange.held_at = HELD
+                try:
+                    await self._waiting.wait(exchange, group)
+                finally:
+                    exchange.held_at = now()
             holder = self._holder(exchange, group)
             if holder is not None:
                 lease: Lease | None = placement.bind(self._prompts.short(exchange), model, holder)
