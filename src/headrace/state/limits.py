@@ -66,6 +66,7 @@ class SharedLimits:
         self._numbers = itertools.count()
         self._live: dict[str, tuple[str, ...]] = {}  # leases with their tags
         self._outbox: deque[tuple[Word, ...]] = deque()
+        self._first: deque[tuple[Word, ...]] = deque()  # goes before all of the outbox
         self._wake, self._one = asyncio.Event(), asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.gateways = 1  # that were seen
@@ -75,7 +76,7 @@ class SharedLimits:
     @property
     def waiting(self) -> int:
         """Settlements that are not written yet."""
-        return len(self._outbox)
+        return len(self._first) + len(self._outbox)
 
     @property
     def leases(self) -> int:
@@ -127,8 +128,15 @@ class SharedLimits:
         Of each field and window: at least so much was spent, and so much more. Never waits. An
         outage may do it twice, which is on the safe side.
         """
-        words = [word for field, at, least, more in rows for word in (field, at, int(least), more)]
-        self._send(self._call(tag, "lift", *words))
+        self._send(self._lifted(tag, rows))
+
+    def remind(self, tag: str, rows: Iterable[tuple[str, int, float, int]]) -> None:
+        """
+        As ``lift``, before all that waits: what an account was before an outage is the ground on
+        which every gateway then adds what it used meanwhile.
+        """
+        self._first.append(self._lifted(tag, rows))
+        self._wake.set()
 
     async def look(
         self, groups: Mapping[str, Sequence[tuple[str, int, str]]]
@@ -167,7 +175,7 @@ class SharedLimits:
     async def flush(self) -> None:
         """Write what waits; what a lost server has not taken is kept for later."""
         async with self._one:
-            while self._outbox and await self._flush([*itertools.islice(self._outbox, BATCH)]):
+            while (queue := self._first or self._outbox) and await self._flush(queue):
                 pass
 
     async def renew(self) -> None:
@@ -194,8 +202,9 @@ class SharedLimits:
 
     # --- below ------------------------------------------------------------------------------
 
-    async def _flush(self, batch: Sequence[tuple[Word, ...]]) -> bool:
+    async def _flush(self, queue: deque[tuple[Word, ...]]) -> bool:
         """Write the oldest; False where the server is lost."""
+        batch = [*itertools.islice(queue, BATCH)]
         try:
             await self._link.script("limits_settled", self._script, batch)
         except StateLost:
@@ -205,7 +214,7 @@ class SharedLimits:
         else:
             self.written += len(batch)
         for _ in batch:
-            self._outbox.popleft()
+            queue.popleft()
         return True
 
     async def _write(self) -> None:
@@ -226,6 +235,10 @@ class SharedLimits:
             return
         self._outbox.append(call)
         self._wake.set()
+
+    def _lifted(self, tag: str, rows: Iterable[tuple[str, int, float, int]]) -> tuple[Word, ...]:
+        words = [word for field, at, least, more in rows for word in (field, at, int(least), more)]
+        return self._call(tag, "lift", *words)
 
     def _call(self, tag: str, word: str, *words: Word) -> tuple[Word, ...]:
         """How many keys, the keys, the word, the time, and what it takes."""

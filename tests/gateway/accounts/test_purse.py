@@ -239,6 +239,25 @@ class TestLost:
 
         assert 3 * SPENT <= (await fleet.level("tokens_per_day")).used
 
+    async def test_an_empty_one_hears_of_the_outage(self, rig: Rig, server: RedisServer) -> None:
+        """What every gateway used meanwhile counts beside what all used before, not instead."""
+        fleet = await Fleet(rig, server, {"tenant": {"tokens_per_day": 10_000}}).start(2)
+        for number in (0, 1, 0, 1):
+            await fleet.post(number)
+            await fleet.settled()
+        server.kill()
+        await eventually(lambda: fleet.lost(0) and fleet.lost(1), timeout_s=20)
+        for number in (0, 1, 0, 1):
+            assert 200 == (await fleet.post(number)).status
+        for file in server.folder.glob("appendonlydir/*"):
+            file.unlink()
+        await asyncio.to_thread(server.start)
+        await eventually(lambda: not fleet.lost(0) and not fleet.lost(1), timeout_s=20)
+        await fleet.settled()
+
+        # The fourth was not asked about again before the server was lost.
+        assert (3 + 4) * SPENT <= (await fleet.level("tokens_per_day")).used
+
 
 async def test_a_killed_gateway(rig: Rig, server: RedisServer) -> None:
     """What a gateway held that is gone is free for the others after its lease."""

@@ -188,4 +188,4 @@ class Purse:
         period = self._calendar.at(self._clocks.day())
         for bound, at, level, _ in self._known.values():
             if bound.kind == "window" and at == window(bound.span, period):
-                self.shared.lift(bound.tag, [(bound.field, at, level.used, 0)])
+                self.shared.remind(bound.tag, [(bound.field, at, level.used, 0)])
