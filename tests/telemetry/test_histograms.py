@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from headrace.telemetry.histograms import MAX_REPLICAS, OTHERS, Histogram, Histograms
+from headrace.telemetry.metrics import Metrics
 from tests.telemetry.test_metrics import record
 
 
@@ -22,8 +23,7 @@ def counts(histogram: Histogram, key: str) -> dict[str, float]:
 def test_buckets() -> None:
     """A bound belongs to its bucket; what is above all of them is in +Inf."""
     histogram = Histogram("h", "H.", (1, 2))
-    for value in (0.5, 1.0, 1.5, 9.0):
-        histogram.observe("m", value)
+    histogram.count("m", (0.5, 1.0, 1.5, 9.0))
 
     assert {"1.0": 2, "2.0": 3, "+Inf": 4} == counts(histogram, "m")
 
@@ -32,7 +32,7 @@ def test_exemplars() -> None:
     """A bucket names its latest request; an id that is too long has none."""
     histogram = Histogram("h", "H.", (1, 2))
     for name in ("a", "b", "x" * 101):
-        histogram.observe("m", 0.5, record(request_id=name))
+        histogram.exemplify("m", 0.5, record(request_id=name))
     (family,) = histogram.collect()
     found = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
 
@@ -43,7 +43,7 @@ def test_series_are_bounded() -> None:
     """Beyond the most series, new names share one."""
     histogram = Histogram("h", "H.", (1,))
     for number in range(MAX_REPLICAS + 5):
-        histogram.observe(f"r{number}", 0.5)
+        histogram.count(f"r{number}", (0.5,))
 
     assert {"1.0": 5, "+Inf": 5} == counts(histogram, OTHERS)
 
@@ -64,7 +64,7 @@ def test_what_a_record_adds(fields: dict[str, Any], name: str, expected: float) 
     """Each number of a record is in its histogram; a replica's first byte counts from its place."""
     registry = CollectorRegistry()
     histograms = Histograms(registry)
-    histograms.observe("m", record(**fields))
+    histograms.observe("m", [record(**fields)])
     sums = {sample.name: sample.value for family in registry.collect() for sample in family.samples}
 
     assert expected == pytest.approx(sums[f"{name}_sum"])
@@ -78,7 +78,7 @@ def test_what_a_record_adds(fields: dict[str, Any], name: str, expected: float) 
 def test_prompts_by_size(tokens: int, size: str) -> None:
     """First tokens of long prompts are counted apart from those of short ones."""
     registry = CollectorRegistry()
-    Histograms(registry).observe("m", record(ttft_ms=10.0, tokens_in=tokens))
+    Histograms(registry).observe("m", [record(ttft_ms=10.0, tokens_in=tokens)])
     name = "headrace_prompt_time_to_first_token_seconds_count"
 
     assert 1 == registry.get_sample_value(name, {"prompt": size})
@@ -88,7 +88,7 @@ def test_replicas_that_left_are_forgotten() -> None:
     """Their series go; those of models stay."""
     registry = CollectorRegistry()
     histograms = Histograms(registry)
-    histograms.observe("m", record(ttft_ms=10.0, itl_p50_ms=1.0, replica="r"))
+    histograms.observe("m", [record(ttft_ms=10.0, itl_p50_ms=1.0, replica="r")])
     histograms.forget("r")
     left = {
         label
@@ -101,11 +101,14 @@ def test_replicas_that_left_are_forgotten() -> None:
 
 
 def test_what_was_not_understood_is_left_out() -> None:
-    """A request without a model has no times."""
-    registry = CollectorRegistry()
-    Histograms(registry).observe("other", record(served=""))
+    """A request without a model has no times; that it came is counted."""
+    metrics = Metrics([], [])
+    metrics.observe([record(served="")])
+    counts = {sample.name: sample.value for family in metrics.registry.collect()
+              for sample in family.samples}  # fmt: skip
 
-    assert [] == [s for family in registry.collect() for s in family.samples]
+    assert 1 == counts["headrace_requests_total"]
+    assert not any(name.startswith("headrace_request_duration") for name in counts)
 
 
 @pytest.mark.parametrize(("name", "known"), [("r-1", True), ("r" * 80, False)])
@@ -113,7 +116,7 @@ def test_exemplars_lead_to_traces(name: str, known: bool) -> None:
     """With its id an exemplar has the request's trace, where both fit into 128 characters."""
     traced = record(request_id=name, trace_id="1" * 32)
     histogram = Histogram("h", "Text.", (1.0,))
-    histogram.observe("m", 0.5, traced)
+    histogram.exemplify("m", 0.5, traced)
     [family] = histogram.collect()
     [found] = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
 

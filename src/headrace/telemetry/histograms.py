@@ -59,29 +59,35 @@ class Histogram(Collector):
         self._sums: dict[str, float] = {}
         self._exemplars: dict[str, dict[int, _Kept]] = {}
 
-    def observe(self, key: str, value: float | None, record: Record | None = None) -> None:
-        """
-        Count a value; None only makes sure that the key is shown. With a ``record`` the request is
-        its bucket's exemplar from now on.
-        """
-        counts = self._counts.get(key)
-        if counts is None:
-            if len(self._counts) >= MAX_REPLICAS and key != OTHERS:
-                self.observe(OTHERS, value, record)
-                return
-            counts = self._counts[key] = [0] * len(self._labels)
-            self._sums[key] = 0.0
-            self._exemplars[key] = {}
-        if value is None:
-            return
+    def count(self, key: str, values: Sequence[float]) -> None:
+        """Count values; none of them only makes sure that the key is shown."""
+        key = self._shown(key)
+        counts, bounds = self._counts[key], self._bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self._sums[key] += sum(values)
+
+    def exemplify(self, key: str, value: float, record: Record) -> None:
+        """Count a value whose request is its bucket's exemplar from now on."""
+        key = self._shown(key)
         bucket = bisect_left(self._bounds, value)
-        counts[bucket] += 1
+        self._counts[key][bucket] += 1
         self._sums[key] += value
-        if record is not None and len(record.request_id) <= MAX_ID:
+        if len(record.request_id) <= MAX_ID:
             labels = {"request_id": record.request_id}
             if record.trace_id and len(record.request_id) <= MAX_ID - TRACE_ID:
                 labels["trace_id"] = record.trace_id
             self._exemplars[key][bucket] = _Kept(labels, value, record.time.timestamp())
+
+    def _shown(self, key: str) -> str:
+        """The key that counts for this one: its own, or that of all for whom there is no room."""
+        if key not in self._counts:
+            if len(self._counts) >= MAX_REPLICAS and key != OTHERS:
+                return self._shown(OTHERS)
+            self._counts[key] = [0] * len(self._labels)
+            self._sums[key] = 0.0
+            self._exemplars[key] = {}
+        return key
 
     def forget(self, key: str) -> None:
         """Drop a series."""
@@ -158,33 +164,36 @@ class Histograms:
         ):  # fmt: skip
             registry.register(each)
 
-    def observe(self, model: str, record: Record) -> None:
-        """Count a request, if it was understood."""
-        if not record.served:
-            return
-        ttft_s, itl_s = _seconds(record.ttft_ms), _seconds(record.itl_p50_ms)
-        queue_s = _seconds(record.queue_ms)
-        self._total.observe(model, record.total_ms / 1000)
-        self._queue.observe(model, queue_s)
-        self._ttft.observe(model, ttft_s, record)
-        if ttft_s is not None:
-            size = PROMPT_CLASSES[bisect_right(PROMPTS, record.tokens_in)]
-            self._prompt_ttft.observe(size, ttft_s, record)
-        self._itl.observe(model, itl_s)
-        if record.attempts:
-            self._prompt.observe(model, record.tokens_in)
-        if record.outcome == "completed":
-            self._output.observe(model, record.tokens_out)
-        if record.replica and ttft_s is not None:
-            self._replica_ttft.observe(record.replica, ttft_s - (queue_s or 0.0), record)
-        if record.replica and itl_s is not None:
-            self._replica_itl.observe(record.replica, itl_s)
+    def observe(self, model: str, records: Sequence[Record]) -> None:
+        """Count requests for a model; many at once, since each call costs more than a value."""
+        self._total.count(model, [each.total_ms / 1000 for each in records])
+        self._queue.count(
+            model, [each.queue_ms / 1000 for each in records if each.queue_ms is not None]
+        )
+        self._itl.count(
+            model, [each.itl_p50_ms / 1000 for each in records if each.itl_p50_ms is not None]
+        )
+        self._ttft.count(model, ())
+        if prompts := [each.tokens_in for each in records if each.attempts]:
+            self._prompt.count(model, prompts)
+        if answers := [each.tokens_out for each in records if each.outcome == "completed"]:
+            self._output.count(model, answers)
+        for record in records:
+            if record.ttft_ms is not None:
+                self._began(model, record, record.ttft_ms / 1000)
+            if record.replica and record.itl_p50_ms is not None:
+                self._replica_itl.count(record.replica, (record.itl_p50_ms / 1000,))
+
+    def _began(self, model: str, record: Record, ttft_s: float) -> None:
+        """A streamed answer."""
+        self._ttft.exemplify(model, ttft_s, record)
+        size = PROMPT_CLASSES[bisect_right(PROMPTS, record.tokens_in)]
+        self._prompt_ttft.exemplify(size, ttft_s, record)
+        if record.replica:
+            queue_s = (record.queue_ms or 0.0) / 1000
+            self._replica_ttft.exemplify(record.replica, ttft_s - queue_s, record)
 
     def forget(self, replica: str) -> None:
         """Drop a replica's series."""
         self._replica_ttft.forget(replica)
         self._replica_itl.forget(replica)
-
-
-def _seconds(value_ms: float | None) -> float | None:
-    return None if value_ms is None else value_ms / 1000

@@ -5,6 +5,7 @@ any.
 
 from collections import Counter as TallyCounter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -84,51 +85,48 @@ class Metrics:
         self.registry.register(_Live(gauges))
 
     def observe(self, records: Sequence[Record]) -> None:
-        """Count finished requests; many at once, since finding a series costs more than adding."""
-        outcomes: TallyCounter[tuple[str, str, str]] = TallyCounter()
-        attempts: TallyCounter[str] = TallyCounter()
-        believed: TallyCounter[str] = TallyCounter()
-        tokens: TallyCounter[tuple[str, str]] = TallyCounter()
-        moved: TallyCounter[tuple[str, str]] = TallyCounter()
+        """
+        Count finished requests; many at once, since finding a series costs more than adding, and
+        what is alike is put together before anything is looked up.
+        """
+        alike: dict[tuple[str, str, str, str], list[Record]] = {}
         for record in records:
-            model = record.served if record.served in self._models else UNKNOWN
-            endpoint = record.endpoint if record.endpoint in self._endpoints else UNKNOWN
-            outcomes[model, endpoint, record.outcome] += 1
-            if record.attempts:
-                attempts[model] += record.attempts
-                tokens[model, "input"] += record.tokens_in
-                tokens[model, "output"] += record.tokens_out
-                tokens[model, "cached"] += record.tokens_cached
-            if record.decision is not None and not record.estimated:
-                believed[model] += record.decision.cached
-            self._histograms.observe(model, record)
-            moved[model, "in"] += record.bytes_in
-            moved[model, "out"] += record.bytes_out
-            if record.tenant:
-                self._count_tenant(record)
-        for labels, count in outcomes.items():
-            self._requests.labels(*labels).inc(count)
-        for name, count in attempts.items():
-            self._attempts.labels(name).inc(count)
-        for name, count in believed.items():
-            self._believed.labels(name).inc(count)
-        for labels_of_kind, count in tokens.items():
-            self._tokens.labels(*labels_of_kind).inc(count)
-        for way, count in moved.items():
-            self._bytes.labels(*way).inc(count)
+            kind = record.served, record.endpoint, record.outcome, record.tenant
+            if kind in alike:
+                alike[kind].append(record)
+            else:
+                alike[kind] = [record]
+        tally = _Tally()
+        served: dict[str, list[Record]] = {}
+        for (name, path, outcome, tenant), group in alike.items():
+            model = name if name in self._models else UNKNOWN
+            endpoint = path if path in self._endpoints else UNKNOWN
+            tally.add(model, endpoint, outcome, group)
+            if name:
+                served.setdefault(model, []).extend(group)
+            if tenant:
+                self._count_tenant(tenant, outcome, group)
+        for model, group in served.items():
+            self._histograms.observe(model, group)
+        for counter, counts in (
+            (self._requests, tally.outcomes), (self._attempts, tally.attempts),
+            (self._believed, tally.believed), (self._tokens, tally.tokens),
+            (self._bytes, tally.moved),
+        ):  # fmt: skip
+            for labels, count in counts.items():
+                counter.labels(*labels).inc(count)
 
-    def _count_tenant(self, record: Record) -> None:
-        tenant = record.tenant
+    def _count_tenant(self, tenant: str, outcome: str, group: Sequence[Record]) -> None:
         if tenant not in self._tenants:
             if len(self._tenants) < MAX_TENANTS:
                 self._tenants.add(tenant)
             else:
                 tenant = UNKNOWN
-        self._by_tenant.labels(tenant, record.outcome).inc()
-        if record.attempts:
-            self._tenant_tokens.labels(tenant, "input").inc(record.tokens_in)
-            self._tenant_tokens.labels(tenant, "output").inc(record.tokens_out)
-            self._tenant_tokens.labels(tenant, "cached").inc(record.tokens_cached)
+        self._by_tenant.labels(tenant, outcome).inc(len(group))
+        sent = [each for each in group if each.attempts]
+        if sent:
+            for kind, count in _tokens(sent):
+                self._tenant_tokens.labels(tenant, kind).inc(count)
 
     def dropped(self, lines: int) -> None:
         """Count log lines that were lost."""
@@ -151,6 +149,47 @@ class Metrics:
         in a thread.
         """
         return self.scrape.page(accept)
+
+
+class _Tally:
+    """What requests add to the counters, by the values of their labels."""
+
+    def __init__(self) -> None:
+        self.outcomes: TallyCounter[tuple[str, ...]] = TallyCounter()
+        self.attempts: TallyCounter[tuple[str, ...]] = TallyCounter()
+        self.believed: TallyCounter[tuple[str, ...]] = TallyCounter()
+        self.tokens: TallyCounter[tuple[str, ...]] = TallyCounter()
+        self.moved: TallyCounter[tuple[str, ...]] = TallyCounter()
+
+    def add(self, model: str, endpoint: str, outcome: str, group: Sequence[Record]) -> None:
+        """Count requests that are alike in these."""
+        self.outcomes[model, endpoint, outcome] += len(group)
+        self.moved[model, "in"] += _sum(group, "bytes_in")
+        self.moved[model, "out"] += _sum(group, "bytes_out")
+        sent = [each for each in group if each.attempts]
+        if sent:
+            self.attempts[model,] += _sum(sent, "attempts")
+            for kind, count in _tokens(sent):
+                self.tokens[model, kind] += count
+        believed = [
+            each.decision.cached
+            for each in group
+            if each.decision is not None and not each.estimated
+        ]
+        if believed:
+            self.believed[model,] += sum(believed)
+
+
+def _tokens(group: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    return (
+        ("input", _sum(group, "tokens_in")),
+        ("output", _sum(group, "tokens_out")),
+        ("cached", _sum(group, "tokens_cached")),
+    )
+
+
+def _sum(group: Sequence[Record], field: str) -> int:
+    return sum(map(attrgetter(field), group))
 
 
 # name -> (help, label name or "", values by label); with no label the key is "".
