@@ -21,8 +21,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def open_homes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests run from wherever the repository is: here no folder is a home."""
+    """Tests run from wherever the repository is: here no folder is a home, or a temporary one."""
     monkeypatch.setattr(command, "PRIVATE", ())
+    monkeypatch.setattr(command, "TEMPORARY", ())
     monkeypatch.setattr(command, "USUAL", Path("/nowhere"))
 
 
@@ -94,6 +95,35 @@ def test_what_a_service_cannot_read_is_told(file: Path, monkeypatch: pytest.Monk
     assert 2 == done.exit_code
     assert f"{file} is in a home" in done.stderr
     assert 0 == run_as.exit_code
+
+
+def test_a_python_in_a_home_is_told(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment is elsewhere, but its Python is a link into a home, as uv makes it."""
+    home = tmp_path / "home" / "python3.13"
+    home.parent.mkdir()
+    home.touch()
+    link = tmp_path / "venv" / "bin" / "python"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(home)
+    monkeypatch.setattr(command, "PRIVATE", (home.parent,))
+    monkeypatch.setattr(sys, "executable", str(link))
+    done = install("--dry-run", "--config", file)
+
+    assert 2 == done.exit_code
+    assert f"{home} is in a home, which a service cannot read; install Python" in done.stderr
+
+
+def test_a_file_in_a_temporary_folder_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of the machine has a /tmp of its own, whoever it runs as; one of yours has not."""
+    monkeypatch.setattr(command, "TEMPORARY", (file.parent,))
+    refused = [install("--dry-run", "--config", file, *more) for more in ((), ("--run-as", "me"))]
+    own = install("--dry-run", "--config", file, "--user")
+
+    assert [2, 2] == [each.exit_code for each in refused]
+    assert f"{file} is in a folder for temporary files" in refused[0].stderr
+    assert 0 == own.exit_code
 
 
 def test_a_user_service_has_no_other_user(file: Path) -> None:

@@ -16,6 +16,7 @@ SYSTEM = Path("/etc/systemd/system")
 USER = Path("~/.config/systemd/user")
 USUAL = Path("/etc/headrace/headrace.yaml")
 PRIVATE = (Path("/home"), Path("/root"))
+TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - of which a service has its own
 
 
 def install(
@@ -60,8 +61,10 @@ def install(
     loaded = read(config)
     file = loaded.file.resolve() if loaded.file is not None else None
     program = (*executable(), *words(loaded.config, file))
-    if not user and not run_as:
-        _reachable((Path(program[0]), *([file] if file is not None else [])))
+    if not user:
+        # The Python of a virtual environment is often a link to another place, such as uv's folder.
+        python = Path(sys.executable).resolve()
+        _reachable((Path(program[0]), python, *([file] if file is not None else [])), run_as)
     text = Unit(program, loaded.config, user, run_as, folders(loaded.config)).text()
     if dry_run:
         typer.echo(text, nl=False)
@@ -111,10 +114,16 @@ def write(path: Path, text: str, *, force: bool) -> None:
     typer.echo(f"{path} is written. To start it:")
 
 
-def _reachable(paths: tuple[Path, ...]) -> None:
+def _reachable(paths: tuple[Path, ...], run_as: str) -> None:
     for path in paths:
-        if any(path.is_relative_to(private) for private in PRIVATE):
+        if not run_as and any(path.is_relative_to(private) for private in PRIVATE):
+            what = "Python" if path.name.startswith("python") else "Headrace"
             raise StartError(
-                f"{path} is in a home, which a service cannot read; install Headrace elsewhere,"
+                f"{path} is in a home, which a service cannot read; install {what} elsewhere,"
                 " with its configuration in /etc/headrace, or use --user or --run-as."
+            )
+        if any(path.is_relative_to(folder) for folder in TEMPORARY):
+            raise StartError(
+                f"{path} is in a folder for temporary files, of which a service has its own;"
+                " put it elsewhere, such as into /etc/headrace or /opt/headrace."
             )
