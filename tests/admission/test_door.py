@@ -246,6 +246,37 @@ class TestChanges:
         assert took < 1
         assert ["other", "other"] == lost
 
+    async def test_a_shared_book_that_was_lost(self, tmp_path: Path) -> None:
+        """An emptied Redis is told the keys again: neither they nor a revocation are lost by it."""
+        server = RedisServer(tmp_path).start()
+        link = Link(server.config(), Silent(), Silent())
+        place = Place(tmp_path, store=SharedStore(Table(link, NAME)))
+        issued, revoked = await place.issue(), await place.issue("gone")
+        await place.office.revoke("me", "gone")
+        doors = [place.door(), place.door()]
+        for door in doors:
+            await door.open(ANYWHERE)
+        await link.ask("test", "FLUSHALL")
+        new = await place.issue("new")  # before any gateway has looked
+        for door in doors:
+            await door.look()
+        for door in doors:
+            await door.look()
+        book = await place.store.load()
+        found = [[who(door, each.secret).key for each in (issued, new)] for door in doors]
+        for door in doors:
+            await refused(door, revoked.secret)
+        await link.stop()
+        server.kill()
+
+        assert [["app", "new"]] * 2 == found
+        assert {"app", "gone", "new"} == {*book.keys}
+        assert book.keys["gone"].revoked_at is not None
+        assert ["key_created", "key_created", "key_revoked", "key_created"] == [
+            note.action for note in book.audit
+        ]
+        assert [{"keys": 2}] == place.log.named("keys_restored")
+
     async def test_last_use_is_kept(self, place: Place) -> None:
         """It is written off the path of requests, and is no change of the book."""
         issued = await place.issue()

@@ -67,6 +67,12 @@ class Store(Protocol):
     async def change(self, edit: Edit) -> Book:
         """Apply a change to what is there now, as one step; gives the new book."""
 
+    async def restore(self, book: Book) -> bool:
+        """
+        Put back what is missing of a book that was lost. False where that is not done: whoever
+        writes the store by hand may leave out keys.
+        """
+
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Keep times of last use. This is no change."""
 

@@ -222,7 +222,7 @@ class Door:
         try:
             stamp = await self._store.stamp()
             if stamp != self._seen:
-                await self._adopt(await self._store.load())
+                await self._adopt(await self._whole())
                 self._seen = stamp
         except _TROUBLE as error:
             if str(error) != self._trouble:
@@ -242,6 +242,18 @@ class Door:
             if time.monotonic() >= touch_at:
                 await self._touch()
                 touch_at = time.monotonic() + TOUCH_S
+
+    async def _whole(self) -> Book:
+        """
+        The book; keys are revoked, never removed, so that a shared one without some that are known
+        has lost its data and is told them again.
+        """
+        book = await self._store.load()
+        missing = self.book.keys.keys() - book.keys.keys()
+        if missing and await self._store.restore(self.book):
+            self._log.event("keys_restored", keys=len(missing))
+            book = await self._store.load()
+        return book
 
     async def _adopt(self, book: Book) -> None:
         """Put a book in force, as a whole or not at all."""

@@ -61,6 +61,10 @@ class FileStore:
         """
         return await asyncio.to_thread(self._change, edit)
 
+    async def restore(self, book: Book) -> bool:  # noqa: ARG002 - a file is its owner's
+        """Nothing: what is in a file was put there by somebody."""
+        return False
+
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """
         Keep the times.

@@ -58,6 +58,11 @@ class Table:
         added, _ = await self._change(("HSETNX", self._rows, name, row), self._renewed())
         return bool(added)
 
+    async def fill(self, rows: Mapping[str, bytes]) -> None:
+        """Write those of these rows that are not there yet."""
+        added = [("HSETNX", self._rows, name, row) for name, row in rows.items()]
+        await self._change(*added, self._renewed())
+
     async def drop(self, names: Iterable[str]) -> None:
         """Remove rows; unknown names are fine."""
         gone = [*names]

@@ -116,7 +116,8 @@ def check_model(caller: Caller, catalogue: Catalogue, asked: str | None) -> None
     """
     name = catalogue.find(asked or "") or asked or ""
     if not caller.may_use(name, asked or ""):
-        raise Forbidden(f"This key may not use the model `{name[:256]}`.", param="model")
+        said = asked or name  # an alias is not resolved for whoever may not use it
+        raise Forbidden(f"This key may not use the model `{said[:256]}`.", param="model")
 
 
 def owned(caller: Caller, name: str) -> str:
