@@ -143,6 +143,7 @@ class Gateway:
         quota, guards, meter = self.quota, self.guarding, self.meter
         first = *self.diary.gates, *self.pipeline.pressure.gates
         self.pipeline.gates = *first, *quota.gates(), *guards.gates, *tally.gates(meter)
+        self.pipeline.counts = quota.on or meter is not None
         self.hears = (*guards.hears, *self.diary.hears, *quota.hears(), *tally.hears(meter))
 
     def _show(self) -> None:

@@ -52,6 +52,7 @@ class Pipeline:
     ) -> None:
         self._log = log
         self.gates: tuple[Gate, ...] = ()  # who may change or refuse what is sent, in this order
+        self.counts = False  # somebody pays for tokens: streams report usage, whatever clients say
         self._catalogue = catalogue
         self._placement = placement
         self._timeouts = config.timeouts
@@ -142,7 +143,8 @@ class Pipeline:
         if exchange.caller.salt and exchange.endpoint.path in SALTED:
             body = salted(body, fields, exchange.caller.salt)
         options = fields.stream_options
-        asked = isinstance(options, scan.StreamOptions) and options.include_usage is not None
+        said = options.include_usage if isinstance(options, scan.StreamOptions) else None
+        asked = said if self.counts else said is not None
         if exchange.endpoint.usage_option and exchange.facts.stream and not asked:
             return scan.ask_for_usage(body, options), True
         return body, False
@@ -180,7 +182,7 @@ class Pipeline:
         exchange.facts = RequestFacts(
             model=asked or "",
             endpoint=exchange.endpoint.path,
-            stream=fields.stream is True,
+            stream=fields.stream is True or scan.truth(fields.stream),
             prompt_tokens=tokens,
             max_tokens=fields.limit,
             sticky=sticky,

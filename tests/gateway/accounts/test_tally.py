@@ -69,6 +69,26 @@ async def some(answer: Answer, seconds: float = 0.15) -> bytes:
         return bytes(answer.body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"stream": True, "stream_options": {"include_usage": False}},
+        {"stream": 1},
+        {"stream": "true", "stream_options": {"include_usage": None}},
+    ],
+)
+async def test_what_is_paid_for_is_counted(body: dict[str, Any], rig: Rig, tmp_path: Path) -> None:
+    """No client can make the engine keep its usage to itself; it sees none if it wants none."""
+    engine = await rig.engine(slowly)
+    ledger = await gateway(rig, tmp_path)
+    answer = await rig.post(ask() | body)
+    await written(ledger, 1)
+
+    assert {"include_usage": True} == engine.exchanges[0].json()["stream_options"]
+    assert b'"usage"' not in answer.body
+    assert [(0,)] == rows(tmp_path, "estimated")
+
+
 @pytest.mark.parametrize("durability", ["batch", "strict"])
 @pytest.mark.parametrize("path", STREAMS)
 async def test_row_has_what_the_client_was_told(

@@ -152,6 +152,17 @@ def rename_model(body: bytes, model: str, name: str) -> bytes:
     return body
 
 
+def truth(value: object) -> bool:
+    """
+    Whether an engine takes the value for true: vLLM reads 1 and "yes" as true, too.
+
+    https://docs.pydantic.dev/latest/concepts/conversion_table/
+    """
+    if isinstance(value, str):
+        return value.lower() in {"true", "t", "yes", "y", "on", "1"}
+    return isinstance(value, int | float) and value == 1
+
+
 def ask_for_usage(body: bytes, options: StreamOptions | msgspec.UnsetType | None) -> bytes:
     """The body with ``stream_options.include_usage`` set; other stream options stay as they are."""
     if options is msgspec.UNSET:
