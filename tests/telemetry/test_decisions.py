@@ -82,6 +82,20 @@ def test_keeps_notable_ones_longer() -> None:
     assert ["r6", "r5", "r2"] == names(ring)
 
 
+def test_strangers_displace_only_each_other() -> None:
+    """However many requests without a known caller are refused, those of callers stay."""
+    ring = Ring(20, 10_000, 0)
+    ring.add(Kept("ours"), notable=False)
+    for number in range(50):
+        ring.add_stranger(Kept(f"s{number}", after_s=number + 1))
+    ring.add(Kept("later", after_s=100), notable=False)
+
+    assert ["later", "s49", "s48", "ours"] == names(ring)
+    assert (2, NOON) == (len(ring), ring.since())
+    ring.clear()
+    assert [] == names(ring)
+
+
 def test_finds_the_latest_of_an_id() -> None:
     """Clients may repeat their ids; an unknown one is nobody's."""
     ring = Ring(10, 10_000, 5)

@@ -191,6 +191,9 @@ class Ring:
     """
     The latest requests, and for longer the ``notable`` ones. Written by one thread; any thread may
     read. Adding is all that a request pays for.
+
+    Strangers' refusals have a tenth of the room, and it is their own: whoever can reach the gateway
+    can make as many as they like, and must not wipe out what it knows of its callers' requests.
     """
 
     def __init__(self, requests: int, max_bytes: int, notable: int) -> None:
@@ -198,6 +201,7 @@ class Ring:
         self._max_bytes = max_bytes
         self._latest: deque[Kept] = deque()
         self._notable: deque[Kept] = deque(maxlen=notable)
+        self._strangers: deque[Kept] = deque(maxlen=max(requests // 10, 1))
         self.bytes = 0
 
     @property
@@ -217,6 +221,7 @@ class Ring:
         """Forget all of them."""
         self._latest.clear()
         self._notable.clear()
+        self._strangers.clear()
         self.bytes = 0
 
     def add(self, kept: Kept, *, notable: bool) -> None:
@@ -230,12 +235,19 @@ class Ring:
         if notable:
             self._notable.append(kept)
 
+    def add_stranger(self, kept: Kept) -> None:
+        """Keep one that was refused before anybody knew whose it was."""
+        self._strangers.append(kept)
+
     def all(self) -> list[Kept]:
         """Everything that is kept, the latest first."""
         latest = [*self._latest]
         known = set(map(id, latest))
         older = [kept for kept in [*self._notable] if id(kept) not in known]
-        return [*reversed(latest), *reversed(older)]
+        found = [*older, *latest]
+        if strangers := [*self._strangers]:
+            found = sorted([*found, *strangers], key=lambda kept: kept.record.time)
+        return found[::-1]
 
     def find(self, request_id: str) -> Kept | None:
         """The latest request with this id; clients may repeat theirs."""

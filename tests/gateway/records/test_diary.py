@@ -2,6 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from headrace.gateway.records.diary import notable
 from headrace.gateway.records.story import Entry
 from headrace.telemetry.decisions import Kept
 from headrace.telemetry.records import Record
-from tests.edge.rig import Rig, ask, streamed
+from tests.edge.rig import Rig, ask, eventually, streamed
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -76,8 +77,28 @@ async def test_takers_get_everything(rig: Rig) -> None:
     await rig.post(ask())
 
     assert gateway.diary.ring is None
-    assert [("completed", ""), ("rejected_not_found", "")] == taken[:2]
-    assert "error" == taken[2][1]
+    assert ("completed", "") == taken[0]
+    assert "error" == taken[1][1]
+
+
+async def test_strangers_leave_little_behind(rig: Rig, tmp_path: Path) -> None:
+    """Refused before anybody knew the caller: `explain` has it for a while, the archive has not."""
+    await rig.engine()
+    url = f"sqlite:{tmp_path}/archive.db"
+    gateway = await rig.gateway(decisions={"requests": 20, "archive": {"url": url}})
+    done = await rig.post(ask())
+    async with rig.client() as client:
+        for _ in range(30):
+            await client.post("/v1/nothing", {})
+    archive = gateway.diary.archive
+    assert archive is not None
+    await eventually(lambda: archive.seen().written > 0 == archive.seen().waiting, timeout_s=20)
+
+    assert gateway.diary.ring is not None
+    kept = [each.record.outcome for each in gateway.diary.ring.all()]
+    assert ["rejected_not_found"] * 2 + ["completed"] == kept
+    assert gateway.diary.ring.find(done.header("x-request-id") or "") is not None
+    assert 1 == archive.seen().written
 
 
 async def test_sizes_are_honest(rig: Rig) -> None:

@@ -164,7 +164,8 @@ class Diary:
         if self.ring is None and not self.takers:
             return
         start = headers.get(REQUEST_START, b"") if self._trusts else b""
-        self._keep(
+        keep = self._keep if record.tenant else self._keep_stranger
+        keep(
             Entry(
                 record,
                 NO_FACTS,
@@ -194,6 +195,13 @@ class Diary:
             self.ring.add(entry, notable=bool(why))
         for taker in self.takers:
             taker.offer(entry, why)
+
+    def _keep_stranger(self, entry: Entry) -> None:
+        """Of an unknown caller: it has a room of its own, and none in the database."""
+        if self.ring is not None:
+            self.ring.add_stranger(entry)
+        if self.tracing is not None:
+            self.tracing.offer(entry, notable(entry.record, self._slow_ms))
 
 
 def notable(record: Record, slow_ms: float) -> str:
