@@ -27,9 +27,19 @@ COPIES = {
     ROOT / "observability" / "grafana" / "dashboards": CHART / "files" / "dashboards",
     ROOT / "observability" / "dcgm": CHART / "files" / "dcgm",
     ROOT / "observability" / "collector": CHART / "files" / "collector",
+    ROOT / "observability" / "prometheus": CHART / "files" / "prometheus",
+    ROOT / "observability" / "alertmanager": CHART / "files" / "alertmanager",
+    ROOT / "observability" / "alertmanager" / "templates": CHART / "files" / "alertmanager",
+    ROOT / "observability" / "grafana" / "provisioning" / "dashboards": CHART / "files" / "grafana",
+    ROOT / "observability" / "grafana" / "provisioning" / "datasources": CHART
+    / "files"
+    / "grafana",
+    ROOT / "observability" / "loki": CHART / "files" / "loki",
+    ROOT / "observability" / "tempo": CHART / "files" / "tempo",
 }
-SUFFIXES = {".yaml", ".json", ".csv"}
-LEFT = {"dcgm/kubernetes.yaml", "collector/collector.yaml"}  # for clusters without the chart
+SUFFIXES = {".yaml", ".json", ".csv", ".tmpl"}
+# For clusters without the chart, and for one machine.
+LEFT = {"dcgm/kubernetes.yaml", "collector/collector.yaml", "prometheus/prometheus.yaml"}
 
 
 @dataclass(frozen=True, slots=True)

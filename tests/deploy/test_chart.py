@@ -54,7 +54,7 @@ def test_there_are_profiles() -> None:
     """Each kind of fleet that the documentation speaks of has one."""
     assert [
         "01-minimal-cpu-values", "02-single-gpu-values", "03-multi-tier-values",
-        "04-spot-values", "05-zero-values",
+        "04-spot-values", "05-zero-values", "06-trial-observability-values",
     ] == [path.stem for path in PROFILES]  # fmt: skip
 
 
@@ -91,11 +91,18 @@ def test_pods_are_restricted(path: Path) -> None:
 
 
 @each_profile
-def test_only_two_may_ask_kubernetes(path: Path) -> None:
-    """The gateway and the collector of traces: no other pod has a token of the API server."""
+def test_only_three_may_ask_kubernetes(path: Path) -> None:
+    """Gateway, collector and the trial's Prometheus: no other pod has a token of the API server."""
+    allowed = {"prod-headrace", "prod-headrace-collector", "prod-headrace-prometheus"}
     for pod in pods(profile(path)):
-        asks = pod.get("serviceAccountName") in {"prod-headrace", "prod-headrace-collector"}
+        asks = pod.get("serviceAccountName") in allowed
         assert asks == pod.get("automountServiceAccountToken", True)
+
+
+@each_profile
+def test_no_variable_comes_from_a_service(path: Path) -> None:
+    """Kubernetes adds none after Services of the namespace: one named vllm would break vLLM."""
+    assert all(pod["enableServiceLinks"] is False for pod in pods(profile(path)))
 
 
 @each_profile
@@ -199,6 +206,11 @@ def test_workers_of_a_group_get_no_requests() -> None:
 
     assert selector.items() <= leader["metadata"]["labels"].items()
     assert not selector.items() <= worker["metadata"]["labels"].items()
+    waits_s = [
+        each["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        for each in (leader, worker)
+    ]
+    assert [10, 10 + 120] == waits_s  # the leader's requests need the workers until they end
     commands = [each["spec"]["containers"][0]["command"][2] for each in (leader, worker)]
     assert [False, True] == [text.endswith(" --headless") for text in commands]
     assert all("--nnodes=2" in text for text in commands)

@@ -104,12 +104,13 @@ def test_yamllint_finds_a_planted_mistake(tmp_path: Path) -> None:
 
 
 def test_compose_and_chart_use_the_same_images() -> None:
-    """Redis, PostgreSQL, Envoy and the exporter have one version everywhere."""
+    """Redis, PostgreSQL, Envoy and what watches them have one version everywhere."""
     values = yaml.safe_load((ROOT / "deploy/helm/headrace/values.yaml").read_text())
     text = (ROOT / "deploy/compose/compose.yaml").read_text()
     images = [
         values[part]["image"] for part in ("redis", "postgresql", "edge", "dcgm", "collector")
     ]
+    images += [each["image"] for each in values["trial"].values()]
 
     for image in images:
         assert f"image: {image['repository']}:{image['tag']}\n" in text

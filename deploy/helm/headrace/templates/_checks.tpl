@@ -23,6 +23,11 @@
 {{- if and (not .Values.gateway.anonymous) (not (include "headrace.stateOn" .)) (not .Values.gateway.config.identity) -}}
 {{- fail "redis: is off, so API keys have no place; name one in redis.urlSecret, set gateway.config.identity, or let everybody in (gateway.anonymous: true)." -}}
 {{- end -}}
+{{- range list "loki" "tempo" -}}
+{{- if and (index $.Values.trial .).enabled (not $.Values.collector.enabled) -}}
+{{- fail (printf "trial.%s: nothing sends to it; set collector.enabled: true." .) -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.karpenter.enabled -}}
 {{- include "headrace.checkKarpenter" . -}}
 {{- end -}}

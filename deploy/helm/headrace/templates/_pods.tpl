@@ -256,11 +256,14 @@ headrace.enginePod (list $ MODEL COMMAND ARGS WORKER): the spec of an engine's p
 
 After SIGTERM vLLM finishes what it has and still says 200 to /health, so the endpoint must go
 first: preStop waits while it does.
+The other nodes of a group compute for the leader: they wait until it has finished, and get SIGTERM
+after it.
 */}}
 {{- define "headrace.enginePod" -}}
 {{- $root := index . 0 }}{{ $m := index . 1 }}{{ $worker := index . 4 -}}
 serviceAccountName: {{ include "headrace.name" $root }}-engine
 automountServiceAccountToken: false
+enableServiceLinks: false # a Service named vllm would set VLLM_PORT, which vLLM reads
 {{- with include "headrace.pullSecrets" $root }}
 {{ . | trim }}
 {{- end }}
@@ -308,7 +311,7 @@ containers:
     {{- end }}
     lifecycle:
       preStop:
-        sleep: {seconds: {{ int $m.drain.preStopSeconds }}}
+        sleep: {seconds: {{ ternary (add (int $m.drain.preStopSeconds) (include "headrace.shutdownSeconds" $m | int)) (int $m.drain.preStopSeconds) $worker }}}
     resources:
       {{- include "headrace.engineResources" $m | nindent 6 }}
     securityContext:
