@@ -25,6 +25,7 @@ from headrace.fleet.floor import Away, Floor, Why
 from headrace.fleet.health import Keeper
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
+from headrace.gateway.admin.audit import changed
 from headrace.telemetry.queue import ClassSeen
 
 MAX_DEADLINE_S = 86_400.0
@@ -173,13 +174,15 @@ def build(
         )
 
     @app.post("/admin/fleet/{name:path}/drain", status_code=202)
-    async def drain(name: str, order: Drain) -> ReplicaLife:
+    async def drain(name: str, order: Drain, request: Request) -> ReplicaLife:
         find(name)
+        changed(request, "replica_drained", name)
         return _life(fleet.drain(name, order.deadline_s), keeper)
 
     @app.post("/admin/fleet/{name:path}/undrain", status_code=202)
-    async def undrain(name: str, _order: Undrain) -> ReplicaLife:
+    async def undrain(name: str, _order: Undrain, request: Request) -> ReplicaLife:
         find(name)
+        changed(request, "replica_undrained", name)
         return _life(fleet.undrain(name), keeper)
 
     @app.get("/admin/fleet/{name:path}")

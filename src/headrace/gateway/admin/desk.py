@@ -7,10 +7,11 @@ import time
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.errors import ApiError, StartError
+from headrace.gateway.admin.audit import changed
 from headrace.gateway.app import Gateway
 from headrace.gateway.body.prompt import Prompts
 from headrace.gateway.place.forecast import forecast
@@ -85,11 +86,12 @@ def desk(gateway: Gateway) -> APIRouter:
         return {"experiments": [_experiment(each) for each in trials.running.values()]}
 
     @router.post("/admin/experiments/{name}/ramp")
-    async def ramp(name: str, order: Ramp) -> dict[str, Any]:
+    async def ramp(name: str, order: Ramp, request: Request) -> dict[str, Any]:
         names = [arm.name for arm in find(name).experiment.arms]
         if order.arm not in names:
             known = ", ".join(names)
             raise HTTPException(404, f"There is no arm {order.arm!r}; there are: {known}.")
+        changed(request, "experiment_ramped", f"{name}: {order.arm} {order.percent:g} %")
         return _experiment(trials.ramp(name, names.index(order.arm), order.percent))
 
     return router

@@ -7,25 +7,28 @@ from fastapi import FastAPI
 
 from headrace.config.fleet import Admin
 from headrace.gateway.admin.api import build
+from headrace.gateway.admin.audit import Audit
 from headrace.gateway.admin.bill import bill
 from headrace.gateway.admin.desk import desk
 from headrace.gateway.admin.explain import explain
 from headrace.gateway.admin.glance import glance
 from headrace.gateway.admin.limits import limits
 from headrace.gateway.admin.registrar import registrar
+from headrace.gateway.admin.settings import settings
 from headrace.gateway.admin.why import why
 from headrace.gateway.app import Gateway
 
 
 def assemble(gateway: Gateway, config: Admin) -> FastAPI:
     """The API of a gateway that runs."""
-    return build(
+    api = build(
         gateway.fleet,
         gateway.keeper,
         config,
         gateway.floor,
         desk(gateway),
         registrar(gateway),
+        settings(gateway.config),
         bill(gateway.config.metering),
         limits(gateway),
         explain(gateway),
@@ -34,3 +37,5 @@ def assemble(gateway: Gateway, config: Admin) -> FastAPI:
         admits=gateway.door.admin,
         queues=lambda: gateway.pipeline.usher.seen(gateway.placement.models),
     )
+    api.middleware("http")(Audit(gateway.log))
+    return api

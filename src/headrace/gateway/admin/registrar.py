@@ -144,7 +144,7 @@ class Problem(BaseModel):
     error: Inner
 
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 404, 409, 415, 422, 503)
 }
 
@@ -162,7 +162,7 @@ def registrar(gateway: Gateway) -> APIRouter:
     """The routes of one gateway."""
     identity, tenants = gateway.config.identity, gateway.config.tenants
     office = Office(store(identity, gateway.state), identity, tenants)
-    router = APIRouter(dependencies=[Depends(_scope)], responses=_PROBLEMS)
+    router = APIRouter(dependencies=[Depends(scope)], responses=PROBLEMS)
     _keys(router, gateway.door, office)
     _tenants(router, gateway.door, office)
     return router
@@ -244,12 +244,13 @@ async def _done(work: Awaitable[T]) -> T:
         raise HTTPException(503, str(error)) from None
 
 
-def _scope(request: Request) -> None:
+def scope(request: Request) -> None:
+    """Let in only who has shown the admin token or a key with the admin scope."""
     if not getattr(request.state, "admin", ""):
         raise HTTPException(
             401,
-            "Keys and tenants need the admin token (`admin.token`) or a key with the admin scope"
-            " (`headrace keys create NAME --admin`).",
+            "Keys, tenants and the configuration need the admin token (`admin.token`) or a key with"
+            " the admin scope (`headrace keys create NAME --admin`).",
         )
 
 
