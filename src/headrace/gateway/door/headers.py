@@ -9,10 +9,10 @@ from headrace.upstream.connection import Headers
 FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate"})
 FORWARDED_PREFIXES = (b"anthropic-", b"openai-")
 
-# Most requests have no others, so that nobody needs to look for the prefixes.
-_STAYING = FORWARDED | {
+# Nearly every request has these, so that nobody needs to look for the prefixes.
+_STAYING = frozenset({
     b"accept-encoding", b"authorization", b"connection", b"content-length", b"host",
-}  # fmt: skip
+})  # fmt: skip
 
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
@@ -45,13 +45,13 @@ LIMITS = frozenset(
 
 def forwarded(headers: dict[bytes, bytes]) -> bytes:
     """The lines that go on to an engine."""
-    names = FORWARDED & headers.keys()
-    if not _STAYING.issuperset(headers):
-        names |= {name for name in headers if name.startswith(FORWARDED_PREFIXES)}
-    named = headers.get(b"connection")
-    if named is not None:
-        names -= _tokens(named)
-    return b"".join([b"%b: %b\r\n" % (name, headers[name]) for name in names])
+    connection = headers.get(b"connection")
+    staying = _STAYING if connection is None else _STAYING | _tokens(connection)
+    lines = b""
+    for name, value in headers.items():
+        if name not in staying and (name in FORWARDED or name.startswith(FORWARDED_PREFIXES)):
+            lines += name + b": " + value + b"\r\n"
+    return lines
 
 
 def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> bytes:
@@ -60,7 +60,11 @@ def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> byte
     for name, value in headers:
         if name == b"connection":
             dropped |= _tokens(value)
-    return b"".join([b"%b: %b\r\n" % item for item in headers if item[0] not in dropped])
+    lines = b""
+    for name, value in headers:
+        if name not in dropped:
+            lines += name + b": " + value + b"\r\n"
+    return lines
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

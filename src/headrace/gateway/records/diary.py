@@ -127,7 +127,8 @@ class Diary:
         headers = request.headers
         if self._sampler is not None and trace is None:  # it ended before it could be placed
             trace = self._sampler.begin(headers)
-        self._sign(record, headers, trace)
+        if trace is not None or HEADER in headers:
+            _sign(record, headers, trace)
         if self.ring is None and not self.takers:
             return
         size = ENTRY_BYTES
@@ -160,7 +161,8 @@ class Diary:
         """A request was refused at ``now`` (monotonic, s), before it became one."""
         headers = request.headers
         trace = self._sampler.begin(headers) if self._sampler is not None else None
-        self._sign(record, headers, trace)
+        if trace is not None or HEADER in headers:
+            _sign(record, headers, trace)
         if self.ring is None and not self.takers:
             return
         start = headers.get(REQUEST_START, b"") if self._trusts else b""
@@ -181,14 +183,6 @@ class Diary:
 
     # --- below -----------------------------------------------------------------------------
 
-    def _sign(self, record: Record, headers: dict[bytes, bytes], trace: Context | None) -> None:
-        """Put the trace's id into the record, whoever's it is."""
-        if trace is not None:
-            record.trace_id = trace.trace.decode("ascii")
-            record.span_id = f"{trace.span:016x}"
-        elif HEADER in headers:
-            record.trace_id = trace_of(headers[HEADER])
-
     def _keep(self, entry: Entry) -> None:
         why = notable(entry.record, self._slow_ms)
         if self.ring is not None:
@@ -204,11 +198,23 @@ class Diary:
             self.tracing.offer(entry, notable(entry.record, self._slow_ms))
 
 
+def _sign(record: Record, headers: dict[bytes, bytes], trace: Context | None) -> None:
+    """Put the trace's id into the record, whoever's it is."""
+    if trace is not None:
+        record.trace_id = trace.trace.decode("ascii")
+        record.span_id = f"{trace.span:016x}"
+    else:
+        record.trace_id = trace_of(headers[HEADER])
+
+
 def notable(record: Record, slow_ms: float) -> str:
     """
     Why somebody may ask for this request: error, retried or slow; empty for the usual one. What a
     client did wrong, or ended itself, is no error here.
     """
+    well = record.outcome == "completed" and record.status == 200
+    if well and record.attempts == 1 and record.total_ms <= slow_ms:
+        return ""  # nearly all of them
     if record.status >= 500 or record.outcome.startswith(("upstream_failed", "timed_out")):
         return "error"
     if record.attempts > 1:
