@@ -10,6 +10,7 @@ from headrace.config.guards import GuardPolicy
 from headrace.errors import StartError
 from headrace.guard.types import Finding, Unavailable
 from headrace.guard.worker import Workers, check, look, prepare, ready
+from tests.guard import stuck
 
 PII = GuardPolicy(name="p", kind="pii")
 SHAPE = GuardPolicy(name="s", kind="json_schema")
@@ -57,6 +58,44 @@ async def test_a_look_that_is_given_up_frees_its_place(workers: Workers) -> None
     async with asyncio.timeout(20):
         while workers.waiting:  # noqa: ASYNC110 - the worker tells nobody else
             await asyncio.sleep(0.01)
+
+
+async def test_one_that_is_stuck_is_ended() -> None:
+    """In its own process, which another replaces; whoever waits behind it is served by that."""
+    attack = GuardPolicy.model_validate(
+        {"name": "a", "kind": "injection", "deadline_s": 5, "injection": {"threshold": 0.9}}
+    )
+    workers = Workers([attack], 1, 4, stuck.load, stuck_s=0.1)
+    ended: list[tuple[str, str]] = []
+    workers.ended = lambda reason, guard: ended.append((reason, guard))
+    await workers.start()
+    try:
+        lost = asyncio.ensure_future(workers.find("a", [stuck.TEXT]))
+        await asyncio.sleep(0)
+        given_up = asyncio.ensure_future(workers.find("a", [stuck.TEXT]))
+        behind = asyncio.ensure_future(workers.find("a", ["Good morning."]))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(Unavailable, match="a worker process died"):
+            await lost
+
+        assert [[]] == await behind
+        assert ([("stuck", "a")], 0) == (ended, workers.waiting)
+    finally:
+        workers.stop()
+
+
+async def test_who_waits_when_they_end_is_told() -> None:
+    """Nobody waits for a process that never comes."""
+    workers = Workers([PII], 1, 4, None)
+    await workers.start()
+    asked = [asyncio.ensure_future(workers.find("p", ["x 1 " * 50_000])) for _ in range(3)]
+    await asyncio.sleep(0)
+    workers.stop()
+
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert {Unavailable} == {type(each) for each in outcomes}
+    assert 0 == workers.waiting
 
 
 async def test_what_cannot_start_says_why() -> None:

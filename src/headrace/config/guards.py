@@ -191,6 +191,12 @@ class Guards(Section):
         default=64, ge=1, le=10_000, description="Looks that wait for them; more count as late."
     )
 
+    stuck_s: Seconds = Field(
+        default=1.0,
+        description="How long a look may go on in a process after its deadline; then the process "
+        "is ended, and another takes its place.",
+    )
+
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         names = [policy.name for policy in self.policies]

@@ -22,6 +22,7 @@ from headrace.config.guards import Guards, strangers
 from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
 from headrace.config.limits import Limits
+from headrace.config.media import Media
 from headrace.config.metering import Metering
 from headrace.config.pressure import Pressure, unknowns
 from headrace.config.queue import Queue
@@ -132,15 +133,6 @@ class Engine(LlamaCpp):
         default=None, description="Name clients use for its model; by default the file's name."
     )
     start_s: Seconds = Field(default=120.0, description="Time to load the model before giving up.")
-
-
-class Media(Section):
-    """Which media URLs an engine may be asked to fetch. Data URLs are always allowed."""
-
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(),
-        description="Hosts (exact, or *.example.com) from which engines may fetch media by URL.",
-    )
 
 
 class Logging(Section):

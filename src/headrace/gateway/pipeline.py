@@ -64,7 +64,7 @@ class Pipeline:
         self._dispatcher = Dispatcher(config, placement, waiting, self.usher, self._sticky)
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
-        self._media = MediaGate(config.media.allowed_hosts)
+        self._media = MediaGate(config.media.allowed_hosts, counts=config.media.fetch == "gateway")
 
     def measure(self, metrics: Metrics) -> None:
         """Let the queue and what gives way be seen in these metrics."""

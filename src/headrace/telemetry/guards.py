@@ -9,6 +9,7 @@ SECONDS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0
            0.05, 0.1, 0.25, 0.5, 1, 2.5)  # fmt: skip
 MAX_ENTITIES = 64  # a classifier's categories come from afar
 OTHER = "other"
+REASONS = ("died", "stuck")
 VERDICTS = ("passed", "found", "redacted", "blocked", "late", "failed")
 
 
@@ -30,12 +31,22 @@ class GuardMetrics:
             ("guard", "direction"), buckets=SECONDS, registry=registry,
         )  # fmt: skip
 
+        self._ended = Counter(
+            "headrace_guard_workers_ended_total", "Worker processes that others took the place of.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
+        for reason in REASONS:
+            self._ended.labels(reason)
+
     def born(self, guard: str, directions: Iterable[str]) -> None:
         """Start a guard's series at 0, so that the first event is an increase."""
         for direction in directions:
             self._seconds.labels(guard, direction)
             for verdict in VERDICTS:
                 self._verdicts.labels(guard, direction, verdict)
+
+    def ended(self, reason: str) -> None:
+        self._ended.labels(reason).inc()
 
     def took(self, guard: str, direction: str, seconds: float) -> None:
         self._seconds.labels(guard, direction).observe(seconds)

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.config.rules import Limit
 from headrace.errors import BadRequest
-from headrace.gateway.body.scan import Member, insert, members
+from headrace.gateway.body.scan import Member, insert, members, spliced
 
 # The names that the APIs have for one thing, how long an answer may be: a limit is for all of them.
 LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -23,6 +23,7 @@ _LENGTH_AT = {
     "/v1/responses": "max_output_tokens",
 }
 _BLANK = b" \t\r\n"
+_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 
@@ -75,15 +76,18 @@ class Edits:
         given = self._quick_members(body)
         if given is None:
             given = members(body, self._limits)
-        edited = body
+        edits, limit = list[tuple[int, int, bytes]](), len(body)
         for member in reversed(given):
             value = msgspec.json.decode(body[member.start : member.end])
             change = _change(member.key, value, self._limits[member.key])
+            if change is None:
+                continue
             if change is TAKEN_OUT:
-                edited = _without(edited, member)
-            elif change is not None:
-                new = msgspec.json.encode(change.value)
-                edited = b"".join((edited[: member.start], new, edited[member.end :]))
+                edits.append((*_gap(body, member, limit), b""))
+            else:
+                edits.append((member.start, member.end, msgspec.json.encode(change.value)))
+            limit = edits[-1][0]
+        edited = spliced(body, reversed(edits)) if edits else body
         for name, value in self._absent({member.key for member in given}, endpoint).items():
             encoded = msgspec.json.encode(name) + b":" + msgspec.json.encode(value)
             edited = insert(edited, encoded)
@@ -186,11 +190,15 @@ def _whole(number: float | None) -> float | int | None:
     return int(number) if number is not None and number == int(number) else number
 
 
-def _without(body: bytes, member: Member) -> bytes:
-    """The body less a member and one comma, the one after it or else the one before."""
-    begin, end = member.begin, member.end
-    rest = body[end:].lstrip(_BLANK)
-    if rest.startswith(b","):
-        return body[:begin] + rest[1:].lstrip(_BLANK)
-    before = body[:begin].rstrip(_BLANK)
-    return before.removesuffix(b",") + body[end:]
+def _gap(body: bytes, member: Member, limit: int) -> tuple[int, int]:
+    """
+    From where to where a member is taken out: with the comma after it, or else the one before.
+    What stands from ``limit`` on is taken out or changed already.
+    """
+    comma = _COMMA.match(body, member.end, limit)
+    if comma is not None:
+        return member.begin, comma.end()
+    begin = member.begin
+    while body[begin - 1] in _BLANK:
+        begin -= 1
+    return begin - (body[begin - 1 : begin] == b","), member.end

@@ -11,7 +11,7 @@ import hashlib
 import msgspec
 
 from headrace.admission.table import SALT
-from headrace.gateway.body.scan import Prompt, insert, members
+from headrace.gateway.body.scan import Prompt, insert, members, spliced
 
 FIELD = "cache_salt"
 # Endpoints whose prompts an engine may cache.
@@ -34,8 +34,8 @@ def salted(body: bytes, fields: Prompt, salt: str) -> bytes:
         body = insert(body, b'"%b":%b' % (FIELD.encode("ascii"), value))
     else:
         value = b'"%b"' % mixed(salt, bytes(own)).encode("ascii")
-        for member in reversed(members(body, {FIELD})):
-            body = b"".join((body[: member.start], value, body[member.end :]))
+        given = members(body, {FIELD})
+        body = spliced(body, [(member.start, member.end, value) for member in given])
     fields.cache_salt = msgspec.Raw(value)
     return body
 

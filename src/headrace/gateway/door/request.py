@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.admission.types import NOBODY, Caller
-from headrace.errors import ApiError, BadRequest
+from headrace.errors import ApiError, BadRequest, Overloaded
 from headrace.gateway.clocks import now
 from headrace.gateway.door.routes import Endpoint
 
@@ -86,6 +86,19 @@ class Request:
         self.parts.append(part)
         self.size += len(part)
         self._budget.used += len(part)
+
+    def grow(self, size: int) -> None:
+        """
+        So many bytes more are held for it, such as files that it names.
+
+        Raises:
+            Overloaded: over all clients there are too many.
+
+        """
+        if self._budget.used + size > self._budget.limit:
+            raise Overloaded("Too many request bytes are in flight.", retry_after_s=1)
+        self.size += size
+        self._budget.used += size
 
     def body(self) -> bytes:
         """The whole body, joined once."""

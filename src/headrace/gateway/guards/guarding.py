@@ -16,6 +16,7 @@ from headrace.errors import BadRequest, Blocked, StartError
 from headrace.gateway.body import scan
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.gate import Gate, Hear
+from headrace.gateway.guards.fetching import Fetching, fetching, gates
 from headrace.gateway.guards.looks import Guard, Looks, Way
 from headrace.gateway.guards.watch import Chosen, Watch
 from headrace.gateway.rules.steer import Steer
@@ -33,6 +34,8 @@ from headrace.telemetry.writer import Writer
 # Whose words may be an attack; what developers and models say is not.
 _OUTSIDERS = frozenset({"", "user", "tool", "function"})
 _INSIDE = frozenset({"system", "instructions"})
+# A body with more members than this is read member by member, to find those given twice.
+MAX_NAMES = 64
 
 
 def guarding(config: Config, metrics: Metrics, log: Writer, steer: Steer) -> "Guarding":
@@ -45,9 +48,11 @@ def guarding(config: Config, metrics: Metrics, log: Writer, steer: Steer) -> "Gu
 
     """
     guards = Guarding(config.guards, config.tenants, GuardMetrics(metrics.registry), log, meaning)
-    if config.guards.policies:
-        steer.copies = False  # shadows get what the guards let through
-        guards.copy = steer.copy
+    guards.fetching = fetching(config, metrics)
+    last = guards if config.guards.policies else guards.fetching
+    if last is not None:
+        steer.copies = False  # shadows get what the guards let through, with what was fetched
+        last.copy = steer.copy
     return guards
 
 
@@ -92,6 +97,7 @@ class Guarding:
         self._log = log
         self._metrics = metrics
         self.copy: Callable[[Exchange, bytes], None] | None = None  # who gets what was let through
+        self.fetching: Fetching | None = None
         self._guards = {policy.name: Guard(policy) for policy in config.policies}
         self._default = self._chosen(config.default)
         listed = [*tenants]
@@ -102,13 +108,12 @@ class Guarding:
         self._of_rules: dict[tuple[str, ...], Chosen] = {}
         workers = [each for each in config.policies if each.kind in {*KINDS, "json_schema"}]
         by_meaning = any(each.kind == "injection" and each.injection.vectors for each in workers)
-        self.looks = Looks(
-            metrics,
-            log,
-            Workers(workers, config.workers, config.queue, load if by_meaning else None)
-            if workers
-            else None,
-        )
+        made: Workers | None = None
+        if workers:
+            load = load if by_meaning else None
+            made = Workers(workers, config.workers, config.queue, load, config.stuck_s)
+            made.ended = self._worker_ended
+        self.looks = Looks(metrics, log, made)
         for guard in self._guards.values():
             ways: tuple[Way, ...] = ("input", "output")
             metrics.born(guard.policy.name, [way for way in ways if guard.policy.looks_at(way)])
@@ -140,8 +145,8 @@ class Guarding:
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """Who looks at requests: nobody, where there are no guards."""
-        return (self.gate,) if self._guards else ()
+        """Who fetches for requests and looks at them: nobody, where there are no guards."""
+        return gates(self.fetching) + ((self.gate,) if self._guards else ())
 
     @property
     def hears(self) -> tuple[Hear, ...]:
@@ -207,6 +212,10 @@ class Guarding:
 
     # --- below -----------------------------------------------------------------------------
 
+    def _worker_ended(self, reason: str, guard: str) -> None:
+        self._metrics.ended(reason)
+        self._log.event("guard_worker_ended", guard=guard, reason=reason)
+
     def _of(self, exchange: Exchange) -> Chosen:
         """A request's guards: those of its rule, else of its tenant, else the default ones."""
         plan = exchange.plan
@@ -245,9 +254,9 @@ class Guarding:
         changed = await self.looks.screened(texts, tree, "input", watch.tally)
         if not changed:
             return body
-        for member in reversed(scan.members(body, changed)):
-            new = msgspec.json.encode(tree[member.key])
-            body = b"".join((body[: member.start], new, body[member.end :]))
+        given = scan.members(body, changed)  # each once: else it was refused
+        edits = [(each.start, each.end, msgspec.json.encode(tree[each.key])) for each in given]
+        body = scan.spliced(body, edits)
         exchange.prompt = scan.read(body)  # routing looks at what is sent
         return body
 
@@ -313,7 +322,8 @@ def _decoded(body: bytes) -> dict[str, Any]:
         raise BadRequest("The body is not valid JSON.", code="invalid_json") from None
     if not isinstance(tree, dict):
         raise BadRequest("The body is not a JSON object.", code="invalid_json")
-    hidden = b"\\u00" in body  # how a name could be spelled in another way
+    # how a name could be spelled in another way; and so many names that a search for each is long
+    hidden = b"\\u00" in body or len(tree) > MAX_NAMES
     if hidden or any(body.count(b'"%b"' % key.encode()) > 1 for key in tree):
         given = [member.key for member in scan.members(body, tree)]
         if len(given) > len(tree):
