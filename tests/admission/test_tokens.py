@@ -127,6 +127,8 @@ def with_public_key_as_secret() -> str:
 BAD: dict[str, tuple[Callable[[], str], str]] = {
     "expired": (lambda: ONE.token(exp=int(time.time()) - 3600), "expired"),
     "not yet": (lambda: ONE.token(nbf=int(time.time()) + 3600), "not yet valid"),
+    "an end beyond numbers": (lambda: ONE.token(exp=10**400), "not good"),
+    "a beginning beyond numbers": (lambda: ONE.token(nbf=float("inf")), "not good"),
     "no end": (lambda: ONE.token(exp=None), "exp"),
     "another audience": (lambda: ONE.token(aud="others"), "[Aa]udience"),
     "no audience": (lambda: ONE.token(aud=None), "aud"),

@@ -64,7 +64,7 @@ class Tokens:
             raise Unauthorized(f"The token is longer than {MAX_BYTES} bytes.")
         try:
             found = self._check(token, last=last)
-        except (jwt.PyJWTError, RecursionError) as error:
+        except (jwt.PyJWTError, RecursionError, OverflowError) as error:  # a time of 10**400
             raise Unauthorized(f"The token is not good: {str(error).rstrip('.')}.") from None
         if isinstance(found, Pass):
             if len(self.known) >= MAX_TOKENS:
