@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from deploy.kit.opentofu import foreign
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "deploy" / "terraform"
 REGISTRIES = {"terraform": "registry.terraform.io", "tofu": "registry.opentofu.org"}
@@ -144,6 +146,19 @@ def policies(tools: Kit, folder: Path) -> None:
     _run(command, folder, {})
 
 
+def both(folder: Path) -> None:
+    """
+    Whether OpenTofu and Terraform read the same.
+
+    Raises:
+        CheckError: one of them does not know something.
+
+    """
+    found = foreign(folder)
+    if found:
+        raise CheckError("\n".join(found))
+
+
 def main(arguments: list[str]) -> int:
     """Every check, a line each; the exit code is 1 if one failed, 2 if none could run."""
     parser = argparse.ArgumentParser(prog="python -m deploy.kit.terraform", description=__doc__)
@@ -165,7 +180,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _all(tools: Kit, copy: Path) -> bool:
-    good = _step("format", partial(tools.run, copy, "fmt", "-check", "-recursive", "-diff"))
+    good = _step("both programs", partial(both, copy))
+    good &= _step("format", partial(tools.run, copy, "fmt", "-check", "-recursive", "-diff"))
     for part in parts(copy):
         name = str(part.relative_to(copy))
         good &= _step(f"validate {name}", partial(validate, tools, part))

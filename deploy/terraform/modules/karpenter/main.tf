@@ -15,6 +15,11 @@ locals {
   owned   = "aws:ResourceTag/kubernetes.io/cluster/${var.cluster_name}"
   asked   = "aws:RequestTag/kubernetes.io/cluster/${var.cluster_name}"
 
+  asked_name   = "aws:RequestTag/eks:eks-cluster-name"
+  asked_region = "aws:RequestTag/topology.kubernetes.io/region"
+  owned_region = "aws:ResourceTag/topology.kubernetes.io/region"
+  profiles     = "${local.prefix}:iam::${local.account}:instance-profile/*"
+
   events = {
     health      = { source = "aws.health", type = "AWS Health Event" }
     spot        = { source = "aws.ec2", type = "EC2 Spot Instance Interruption Warning" }
@@ -160,7 +165,7 @@ resource "aws_iam_role_policy" "controller" {
           "${local.prefix}:ec2:${local.region}:*:${kind}/*"
         ]
         Condition = {
-          StringEquals = { (local.asked) = "owned", "aws:RequestTag/eks:eks-cluster-name" = var.cluster_name }
+          StringEquals = { (local.asked) = "owned", (local.asked_name) = var.cluster_name }
           StringLike   = { "aws:RequestTag/karpenter.sh/nodepool" = "*" }
         }
       },
@@ -172,15 +177,21 @@ resource "aws_iam_role_policy" "controller" {
           "${local.prefix}:ec2:${local.region}:*:${kind}/*"
         ]
         Condition = {
-          StringEquals = { (local.asked) = "owned", "ec2:CreateAction" = ["RunInstances", "CreateFleet", "CreateLaunchTemplate"] }
+          StringEquals = { (local.asked) = "owned", (local.asked_name) = var.cluster_name, "ec2:CreateAction" = ["RunInstances", "CreateFleet", "CreateLaunchTemplate"] }
+          StringLike   = { "aws:RequestTag/karpenter.sh/nodepool" = "*" }
         }
       },
       {
-        Sid       = "TagItsInstances"
-        Effect    = "Allow"
-        Action    = "ec2:CreateTags"
-        Resource  = "${local.prefix}:ec2:${local.region}:*:instance/*"
-        Condition = { StringEquals = { (local.owned) = "owned" }, "ForAllValues:StringEquals" = { "aws:TagKeys" = ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"] } }
+        Sid      = "TagItsInstances"
+        Effect   = "Allow"
+        Action   = "ec2:CreateTags"
+        Resource = "${local.prefix}:ec2:${local.region}:*:instance/*"
+        Condition = {
+          StringEquals                = { (local.owned) = "owned" }
+          StringLike                  = { "aws:ResourceTag/karpenter.sh/nodepool" = "*" }
+          StringEqualsIfExists        = { (local.asked_name) = var.cluster_name }
+          "ForAllValues:StringEquals" = { "aws:TagKeys" = ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"] }
+        }
       },
       {
         Sid       = "EndItsInstances"
@@ -226,13 +237,46 @@ resource "aws_iam_role_policy" "controller" {
         Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
       },
       {
-        Sid    = "MakeItsProfiles"
-        Effect = "Allow"
-        Action = [
-          "iam:CreateInstanceProfile", "iam:TagInstanceProfile", "iam:AddRoleToInstanceProfile",
-          "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile", "iam:GetInstanceProfile", "iam:ListInstanceProfiles",
-        ]
-        Resource = "${local.prefix}:iam::${local.account}:instance-profile/*"
+        Sid      = "MakeItsProfiles"
+        Effect   = "Allow"
+        Action   = "iam:CreateInstanceProfile"
+        Resource = local.profiles
+        Condition = {
+          StringEquals = { (local.asked) = "owned", (local.asked_name) = var.cluster_name, (local.asked_region) = local.region }
+          StringLike   = { "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass" = "*" }
+        }
+      },
+      {
+        Sid      = "TagItsProfiles"
+        Effect   = "Allow"
+        Action   = "iam:TagInstanceProfile"
+        Resource = local.profiles
+        Condition = {
+          StringEquals = { (local.owned) = "owned", (local.owned_region) = local.region, (local.asked) = "owned", (local.asked_name) = var.cluster_name, (local.asked_region) = local.region }
+          StringLike   = { "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass" = "*", "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass" = "*" }
+        }
+      },
+      {
+        Sid      = "ChangeItsProfiles"
+        Effect   = "Allow"
+        Action   = ["iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"]
+        Resource = local.profiles
+        Condition = {
+          StringEquals = { (local.owned) = "owned", (local.owned_region) = local.region }
+          StringLike   = { "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass" = "*" }
+        }
+      },
+      {
+        Sid      = "SeeProfiles"
+        Effect   = "Allow"
+        Action   = "iam:GetInstanceProfile"
+        Resource = local.profiles
+      },
+      {
+        Sid      = "ListProfiles" # it looks for those that it has left behind; a list has no resource
+        Effect   = "Allow"
+        Action   = "iam:ListInstanceProfiles"
+        Resource = "*"
       },
       {
         Sid      = "FindTheCluster"

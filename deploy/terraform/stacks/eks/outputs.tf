@@ -101,5 +101,10 @@ output "values" {
     }
     grafana = { dashboards = var.observability == "cluster" }
     dcgm    = { enabled = var.observability == "cluster" }
+    collector = {
+      enabled = var.observability == "cluster"
+      loki    = "http://loki.monitoring.svc:3100/otlp"
+      tempo   = "tempo.monitoring.svc:4317"
+    }
   })
 }

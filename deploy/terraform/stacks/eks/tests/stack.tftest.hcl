@@ -54,6 +54,24 @@ run "small_by_default" {
   }
 }
 
+run "what_is_installed_is_used" {
+  command = plan
+
+  variables {
+    observability = "cluster"
+  }
+
+  assert {
+    condition     = yamldecode(output.values).collector.enabled && length([for release in output.releases : release if contains(["loki", "tempo"], release.name)]) == 2
+    error_message = "Loki and Tempo run, and the chart's collector sends to them."
+  }
+
+  assert {
+    condition     = alltrue([for release in output.releases : can(regex("^[0-9]+\\.[0-9]+\\.[0-9]+$", release.version))])
+    error_message = "Each chart has one version."
+  }
+}
+
 run "nothing_on_the_internet_without_a_domain" {
   command = plan
 
