@@ -2,8 +2,20 @@
 
 import pytest
 
-from headrace.routing.crowd import GATE, KV, MEMORY_S, MOST, OPEN_GATE, Crowd
+from headrace.routing.crowd import (
+    FEW_GATE,
+    FEW_KV,
+    FOLLOW,
+    MEMORY_S,
+    MOST,
+    MOST_GATE,
+    MOST_KV,
+    OPEN_GATE,
+    OPEN_KV,
+    Crowd,
+)
 from headrace.routing.lane import Ask, Lane
+from headrace.routing.terms import Terms
 from headrace.types import Usage
 from tests.routing.fleet import Stage
 
@@ -102,27 +114,31 @@ def lane(**numbers: float) -> Lane:
     return found
 
 
-def test_how_much_room_is_left() -> None:
-    """The gate and the cache of a replica are filled to their parts, answers by their age."""
-    used = 10_000 * KV - 2000
+@pytest.mark.parametrize(("kept", "kv", "gate"), [(0, FEW_KV, FEW_GATE), (1, MOST_KV, MOST_GATE)])
+def test_how_much_room_is_left(kept: int, kv: float, gate: float) -> None:
+    """
+    The gate and the cache of a replica are filled to their parts, answers by their age; where none
+    is kept open these are less.
+    """
+    used = 10_000 * kv - 2000
     crowd, grown = Crowd(), lane(kv_used=used, decodes=10, firsts=10 * 50.0, pace_s=0.1)
 
-    assert crowd.leaves(lane(unprefilled=1000 * GATE - 1), 100.0, 0, 60.0)
-    assert not crowd.leaves(lane(unprefilled=1000 * GATE), 100.0, 0, 60.0)
-    assert crowd.leaves(lane(kv_used=10_000 * KV - 101), 100.0, 0, 60.0)
-    assert not crowd.leaves(lane(kv_used=10_000 * KV - 99), 100.0, 0, 60.0)
+    assert crowd.leaves(lane(unprefilled=1000 * gate - 1), 100.0, kept, 60.0)
+    assert not crowd.leaves(lane(unprefilled=1000 * gate), 100.0, kept, 60.0)
+    assert crowd.leaves(lane(kv_used=10_000 * kv - 101), 100.0, kept, 60.0)
+    assert not crowd.leaves(lane(kv_used=10_000 * kv - 99), 100.0, kept, 60.0)
     assert 1000.0 == grown.grown(60.0)
-    assert crowd.leaves(grown, 999.0, 0, 60.0)
-    assert not crowd.leaves(grown, 1001.0, 0, 60.0)
+    assert crowd.leaves(grown, 999.0, kept, 60.0)
+    assert not crowd.leaves(grown, 1001.0, kept, 60.0)
     grown.kv_bias = 0.9
-    assert crowd.leaves(grown, 1001.0, 0, 60.0)
-    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, 0, 60.0)
+    assert crowd.leaves(grown, 1001.0, kept, 60.0)
+    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, kept, 60.0)
 
 
 def test_one_that_never_fits() -> None:
     """A prompt larger than the part it may fill goes once half of that is free."""
     crowd = Crowd()
-    half = 10_000 * KV / 2
+    half = 10_000 * FEW_KV / 2
 
     assert crowd.leaves(lane(kv_used=half - 1), 1e6, 0, 0.0)
     assert not crowd.leaves(lane(kv_used=half + 1), 1e6, 0, 0.0)
@@ -135,6 +151,71 @@ def test_open_replicas_have_more_room() -> None:
 
     assert not crowd.leaves(kept, 1.0, 1, 0.0)
     assert crowd.leaves(kept, 1.0, 0, 0.0)
+    kept.unprefilled, kept.kv_used = 0.0, 10_000 * OPEN_KV - 50
+    assert crowd.leaves(kept, 50.0, 1, 0.0)
+    assert not crowd.leaves(kept, 51.0, 1, 0.0)
+
+
+def test_the_usual_prompt_is_learned_from_those_that_leave_room() -> None:
+    """Their prefills count, a little each, and not those of whom they leave room for."""
+    crowd = Crowd()
+    met(crowd, asked("a"))
+    many, few = met(crowd, asked("b"), runs=900.0), met(crowd, asked("a"), runs=100.0)
+    for ask, prefill_ms in ((few, 1.0), (many, 50.0), (few, 1.0), (many, 60.0)):
+        crowd.sent(ask, prefill_ms)
+
+    assert 50.0 + FOLLOW * 10.0 == crowd.usual_ms
+
+
+def crowded() -> tuple[Crowd, list[Lane], Ask]:
+    """Three busy replicas, the first kept open, and who has to leave room with 50 ms as usual."""
+    crowd, lanes = Crowd(), [lane(), lane(), lane()]
+    crowd.seat(lanes)
+    met(crowd, asked("a"))
+    many = met(crowd, asked("b", tokens=100.0), runs=900.0)
+    crowd.sent(many, 50.0)
+    return crowd, lanes, many
+
+
+def terms(prefill_ms: float) -> list[Terms]:
+    return [(0.0, 0.0, 0.0, prefill_ms, 0.0, 0.0, 0.0, 0.0, 0.0, 1)] * 3
+
+
+def test_long_prompts_go_elsewhere() -> None:
+    """On a replica that is kept open nobody waits behind more than a usual prompt of others."""
+    crowd, lanes, many = crowded()
+
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), terms(50.0), 0.0)
+    assert [1, 2] == crowd.left(many, lanes, range(3), terms(51.0), 0.0)
+    lanes[0].ahead_ms = 30.0
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), terms(20.0), 0.0)
+    assert [1, 2] == crowd.left(many, lanes, range(3), terms(21.0), 0.0)
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), terms(21.0), 0.002)
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), (), 0.0)
+    lanes[0].inflight = 0
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), terms(1e6), 0.0)
+
+
+def test_a_long_prompt_that_was_tried_elsewhere_goes_anywhere() -> None:
+    """Where it may not go back it would wait for ever if only open replicas were left."""
+    crowd, lanes, many = crowded()
+    many.tried = {"r"}
+
+    assert [0, 1, 2] == crowd.left(many, lanes, range(3), terms(1e6), 0.0)
+
+
+def test_who_waits_hears_whether_it_is_the_size() -> None:
+    """No room for any like it, none for one as long as this, or room."""
+    crowd, lanes, many = crowded()
+    for each in lanes[1:]:
+        each.kv_used = 1e6
+    many.shortest_ms = 50.0
+    assert crowd.spare(many, lanes, 0.0)
+    many.shortest_ms = 51.0
+    assert crowd.spare(many, lanes, 0.0) is False
+    lanes[0].kv_used = 1e6
+
+    assert crowd.spare(many, lanes, 0.0) is None
 
 
 def test_a_flood_leaves_room_for_another_tenant() -> None:
@@ -158,7 +239,7 @@ def test_a_flood_leaves_room_for_another_tenant() -> None:
     granted = stage.pool.offer(again, stage.now)
 
     assert [again] == [lease.ask for lease in granted]
-    assert sum(lane.unprefilled for lane in stage.lanes) <= 4 * (8000 * GATE + 1000)
+    assert sum(lane.unprefilled for lane in stage.lanes) <= 4 * (8000 * MOST_GATE + 1000)
 
 
 def test_a_single_replica_leaves_room_too() -> None:

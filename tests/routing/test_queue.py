@@ -174,6 +174,19 @@ class TestLateBinding:
         assert LOOK + 1 == stage.pool.waiting
         assert name(owner) == name(stage.pool.first_token(owner, stage.now + 0.15)[0])
 
+    def test_those_of_one_tenant_hide_nobody_elses(self) -> None:
+        """However many of one tenant wait for their prefix, another's turn comes."""
+        stage = Stage(2, gate=6000, order="fair")
+        owner = stage.send(6000, family=1)
+        for _ in range(LOOK):
+            assert [] == stage.offer(6000, family=1)
+        ask = stage.ask(500)
+        ask.tenant = "other"
+        (lease,) = stage.pool.offer(ask, stage.now)
+
+        assert (ask, LOOK) == (lease.ask, stage.pool.waiting)
+        assert name(owner) != name(lease)
+
     def test_a_new_replica_is_used_at_once(self) -> None:
         """Who waits goes to a replica that joins; who waited for the last to leave is given up."""
         stage = Stage(2, gate=1000)

@@ -8,20 +8,26 @@ alone in a pool has all of it.
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 
 from headrace.routing.flow import Flow, Group
 from headrace.routing.lane import Ask, Lane
 from headrace.routing.line import Shut
+from headrace.routing.reservation import PATIENCE, PATIENCE_S
+from headrace.routing.terms import PREFILL, Terms
 
 # Who was seen within this time (s) may come again any moment; that costs others 1 to 3 % of a full
 # fleet's tokens, and they are only held to it while it is full.
 MEMORY_S = 600.0
-# The share of a replica's KV cache and of its gate that those may fill who have to leave room, and
-# the same of replicas that are kept more open than others: answers there are few, so that steps
-# are short. Found in simulation (docs/queue.md).
-KV, GATE = 0.93, 1 / 4
-OPEN_KV, OPEN_GATE = 0.6, 1 / 8
+# The share of a replica's KV cache and of its gate that those may fill who have to leave room: of
+# most replicas, of those that are kept more open than others (answers there are few, so that steps
+# are short, and no prompt is long), and of all where there are too few to keep one open. Found in
+# simulation (docs/queue.md).
+MOST_KV, MOST_GATE = 0.97, 1 / 2
+OPEN_KV, OPEN_GATE = 0.55, 1 / 8
+FEW_KV, FEW_GATE = 0.93, 1 / 4
+# How fast the usual prefill of those who leave room follows what is seen.
+FOLLOW = 0.02
 # That part of the replicas is kept more open at least and at most, and one of three.
 OPEN, MOST, OPEN_LEAST = 1 / 8, 3 / 4, 3
 # A prompt that is larger than this share of what may be filled needs no more than that to be free.
@@ -38,6 +44,7 @@ class Crowd:
         self.tenant: str | None = None
         self.rank = 0
         self.flows: dict[tuple[int, str], Flow] = {}
+        self.usual_ms = inf  # prefill of a request that had to leave room; not known yet
         self._places: dict[Lane, int] = {}
         self._groups: dict[int, Group] = {}
         self._top = 0
@@ -102,6 +109,63 @@ class Crowd:
         """Whether the lane is one of the first ``kept``."""
         return self._places.get(lane, kept) < kept
 
+    def sent(self, ask: Ask, prefill_ms: float) -> None:
+        """A request goes to a replica: learn what is usual among those that leave room."""
+        if self.surplus(ask):
+            usual_ms = self.usual_ms
+            self.usual_ms = (
+                prefill_ms if usual_ms == inf else usual_ms + FOLLOW * (prefill_ms - usual_ms)
+            )
+
+    def left(
+        self,
+        ask: Ask,
+        lanes: Sequence[Lane],
+        among: Iterable[int],
+        terms: Sequence[Terms],
+        now: float,
+    ) -> list[int]:
+        """
+        Which of the lanes, by place, a request that has to leave room for others may use. Without
+        terms its prefill is not known, and counts for nothing.
+        """
+        kept, tokens = self.kept(ask), ask.tokens
+        return [
+            index
+            for index in among
+            if self.leaves(lanes[index], tokens, kept, now)
+            and (
+                not self.keeps(lanes[index], kept)
+                or self.short(lanes[index], ask, terms[index][PREFILL] if terms else 0.0, now)
+            )
+        ]
+
+    def spare(self, ask: Ask, lanes: Sequence[Lane], now: float) -> bool | None:
+        """
+        Whether a request that has to leave room, and waits, would find some; None where there is
+        none for any like it. Who has waited for long needs room for itself, or smaller ones would
+        take it bit by bit; others look for any.
+        """
+        patient = now - ask.arrived_at < max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
+        tokens, kept = 0.0 if patient else ask.tokens, self.kept(ask)
+        found = None
+        for lane in lanes:
+            if self.leaves(lane, tokens, kept, now):
+                found = False
+                if not self.keeps(lane, kept) or self.short(lane, ask, ask.shortest_ms, now):
+                    return True
+        return found
+
+    def short(self, lane: Lane, ask: Ask, prefill_ms: float, now: float) -> bool:
+        """
+        Whether what is to be prefilled at a replica that is kept open stays as short as a usual
+        prompt: long ones go elsewhere, so that nobody waits behind them there. One that was tried
+        elsewhere goes wherever it can.
+        """
+        return (
+            not lane.inflight or bool(ask.tried) or lane.wait_ms(now) + prefill_ms <= self.usual_ms
+        )
+
     def leaves(self, lane: Lane, tokens: float, kept: int, now: float) -> bool:
         """
         Whether a request of so many tokens leaves enough room there for others; the first ``kept``
@@ -109,7 +173,9 @@ class Crowd:
         """
         if not lane.inflight:
             return True
-        kv, gate = (OPEN_KV, OPEN_GATE) if self.keeps(lane, kept) else (KV, GATE)
+        kv, gate = (MOST_KV, MOST_GATE) if kept else (FEW_KV, FEW_GATE)
+        if self.keeps(lane, kept):
+            kv, gate = OPEN_KV, OPEN_GATE
         if lane.unprefilled >= lane.gate * gate:
             return False
         room = lane.kv_tokens * kv

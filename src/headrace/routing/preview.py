@@ -27,9 +27,9 @@ def preview(pool: Pool, ask: Ask, now: float) -> Decision | None:
         seed, outlook = pool.settings.seed, pool.lessons.outlook
         chosen = policy(View(ask, lanes, depths, pool.turn + 1, seed, outlook, now))
         return Decision(name, name, names, chosen, ask.tokens, number)
-    open_ = tuple(pool.open_to(ask, lanes, now))
+    terms, seeds = tuple(pool.weigh(ask, lanes, now)[1]), tuple(lane.seed for lane in lanes)
+    open_ = tuple(pool.open_to(ask, lanes, now, terms))
     if not open_ or pool.line:
         return None
-    terms, seeds = tuple(pool.weigh(ask, lanes, now)[1]), tuple(lane.seed for lane in lanes)
     chosen = pick(terms, seeds, number, open_)
     return Decision(name, LOWEST, names, chosen, ask.tokens, number, seeds, terms, open_)

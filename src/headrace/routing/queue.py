@@ -17,14 +17,14 @@ from headrace.routing.lane import Ask, Lane, Lease, Taken
 from headrace.routing.lessons import Lessons
 from headrace.routing.line import OUTPUT, Line, Shut
 from headrace.routing.policies import BLIND, LOWEST_COST, POLICIES, View
-from headrace.routing.reservation import PATIENCE, PATIENCE_S, Reservations
+from headrace.routing.reservation import Reservations
 from headrace.routing.score import score
 from headrace.routing.sessions import Sessions
 from headrace.routing.settings import MODES, USUAL, Settings
 from headrace.routing.terms import CACHED, COST, PREFILL, SLOWDOWN, TIE_MS, WAIT, Terms, pick
 from headrace.types import Usage
 
-# How many requests are tried when there is room, from the front of the queue.
+# How many requests of a tenant are tried when there is room, from the front of its queue.
 LOOK = 8
 # With a KV gate: the share of the cache that is filled at most.
 FULL = 0.95
@@ -211,7 +211,7 @@ class Pool:
         lanes = self._candidates(ask)
         depths, terms = self.weigh(ask, lanes, now)
         if self.mode.kv_gate or ask.flow is not None or ask.rank < 0:
-            open_ = self.open_to(ask, lanes, now)
+            open_ = self.open_to(ask, lanes, now, terms)
         else:  # the same, where nothing is reserved, no KV is counted, and nobody else is about
             open_ = [index for index, lane in enumerate(lanes) if lane.unprefilled < lane.gate]
         full = len(open_) < len(lanes)
@@ -241,8 +241,9 @@ class Pool:
         """Whether a full lane is the sooner one; for a faster kind of GPU others wait already."""
         costs = [each[COST] - each[SLOWDOWN] for each in terms]
         if self.crowd.surplus(ask):  # what is kept for others is nothing to wait for
+            kept = self.crowd.kept(ask)
             for index, lane in enumerate(lanes):
-                if index not in open_ and lane.unprefilled < lane.gate:
+                if index not in open_ and self.crowd.keeps(lane, kept):
                     costs[index] = inf
         soonest, among_open = min(costs), min([costs[index] for index in open_])  # noqa: C419
         if soonest + TIE_MS >= among_open:
@@ -256,14 +257,14 @@ class Pool:
                 soonest += waiting.shortest_ms / better
         return soonest + TIE_MS < among_open
 
-    def open_to(self, ask: Ask, lanes: Sequence[Lane], now: float) -> list[int]:
+    def open_to(
+        self, ask: Ask, lanes: Sequence[Lane], now: float, terms: Sequence[Terms] = ()
+    ) -> list[int]:
         """The places of the lanes that have room for the request, less what is for others."""
         found = [index for index, lane in enumerate(lanes) if self._takes(lane, ask)]
-        crowd = self.crowd
-        if not found or not crowd.surplus(ask):
+        if not found or not self.crowd.surplus(ask):
             return found
-        kept = crowd.kept(ask)
-        return [index for index in found if crowd.leaves(lanes[index], ask.tokens, kept, now)]
+        return self.crowd.left(ask, lanes, found, terms, now)
 
     def _takes(self, lane: Lane, ask: Ask) -> bool:
         """Whether the lane has room, and not for somebody else."""
@@ -278,18 +279,6 @@ class Pool:
         used = lane.kv_used + lane.decodes * self.lessons.outlook.output / 2
         room = lane.kv_tokens * FULL
         return used + ask.tokens <= room or used + lane.kv_need(ask) <= room
-
-    def _spare(self, ask: Ask, now: float) -> bool:
-        """
-        Whether there is room anywhere beside what is kept for others. Who has waited for long needs
-        room for itself, or smaller ones would take it bit by bit; others look for any.
-        """
-        patient = now - ask.arrived_at < max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
-        tokens, kept = 0.0 if patient else ask.tokens, self.crowd.kept(ask)
-        return any(self.crowd.leaves(lane, tokens, kept, now) for lane in self._candidates(ask))
-
-    def _has_room(self) -> bool:
-        return any(lane.unprefilled < lane.gate for lane in self.lanes)
 
     def _at_once(self, ask: Ask, name: str, lanes: tuple[Lane, ...], now: float) -> Lease:
         """The choice of a policy that never lets anybody wait."""
@@ -314,6 +303,7 @@ class Pool:
         lease = lane.take(ask, predicted, now)
         if ask.flow is not None:
             lease.held = ask.tokens + OUTPUT * self._output(ask)
+            self.crowd.sent(ask, predicted.prefill_ms)
             ask.flow.take(lease.held)
         lease.decision = decision
         lease.pool = self
@@ -334,21 +324,34 @@ class Pool:
         return ask.shortest_ms + age_ms * ask.arrived_at
 
     def _let(self, now: float, granted: list[Lease]) -> None:
-        """Let go whose turn it is, as long as there is room."""
+        """Let go whose turn it is, as long as there is room; none hides another tenant's."""
         passed: set[Ask] = set()
         shut: set[Shut] = set()
-        while len(passed) < LOOK and len(shut) < LOOK and self._has_room():
+        looks: dict[Shut, int] = {}
+        while len(shut) < LOOK and any(lane.unprefilled < lane.gate for lane in self.lanes):
             turn = self.line.first(now, passed, shut)
             if turn is None:
                 break
-            if self.crowd.surplus(turn) and not self._spare(turn, now):
+            room = self._spare(turn, now)
+            if room is None:
                 shut.add(self.crowd.key(turn))
                 continue
-            lease = None if turn in self.reserved.lanes else self._try(turn, now, wait=True)
-            if lease is None:
-                passed.add(turn)
-            else:
+            lease = self._try(turn, now, wait=True) if room else None
+            if lease is not None:
                 self._grant(lease, granted)
+                continue
+            passed.add(turn)
+            whose = turn.rank, turn.tenant
+            looks[whose] = looks.get(whose, 0) + 1
+            if looks[whose] >= LOOK:
+                shut.add(whose)
+
+    def _spare(self, ask: Ask, now: float) -> bool | None:
+        """Whether one that waits may find room; None where nobody like it does."""
+        if self.crowd.surplus(ask):
+            room = self.crowd.spare(ask, self._candidates(ask), now)
+            return room and ask not in self.reserved.lanes
+        return ask not in self.reserved.lanes
 
     def _enqueue(self, ask: Ask) -> None:
         self.turn += 1
