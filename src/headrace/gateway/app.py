@@ -324,7 +324,8 @@ class Gateway:
         exchange = Exchange(request, client, endpoint, self._request_id(request), self)
         self._active.add(exchange)
         client.listen(exchange)
-        exchange.task = self._loop.create_task(self.pipeline.run(exchange))
+        run = self.pipeline.run(exchange)  # create_task makes up a name for each: 0.25 us
+        exchange.task = asyncio.Task(run, loop=self._loop, name="request")
 
     def refuse(self, request: Request, client: Client, error: ApiError) -> None:
         """Answer a request with an error before it became one (``Handler``)."""
@@ -336,7 +337,8 @@ class Gateway:
         record.tenant, record.key = request.caller.tenant, request.caller.key
         self.diary.refused(request, record, now())
         request.drop()
-        self._note(record, NO_TIMES)
+        self.records.append(record)
+        self.log.record(record, NO_TIMES)
         client.answer(error.status, headers, body)
 
     def settled(self, exchange: Exchange, record: Record) -> None:
@@ -346,13 +348,10 @@ class Gateway:
             self.steer.settled(exchange.plan, record)
         for hear in self.hears:
             hear(exchange, record)
-        self._note(record, exchange.times)
+        self.records.append(record)
+        self.log.record(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------
-
-    def _note(self, record: Record, times: "array[float]") -> None:
-        self.records.append(record)
-        self.log.record(record, times)
 
     def _local(self, endpoint: routes.Endpoint, request: Request, client: Client) -> None:
         request_id = answers.request_id(self._request_id(request))

@@ -43,7 +43,7 @@ class Guarded(Struct, frozen=True, gc=False):
     found: dict[str, int]
 
 
-class Record(Struct, gc=False, omit_defaults=True):
+class Record(Struct, gc=False, omit_defaults=True, tag_field="event", tag="request"):
     """
     How a request went. Fields without a default are in every log line; times are milliseconds.
 

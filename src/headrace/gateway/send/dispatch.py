@@ -148,11 +148,15 @@ class Dispatcher:
                     await self._waiting.wait(exchange, group)
                 finally:
                     exchange.held_at = now()
-            holder = self._holder(exchange, group)
+            holder = self._holder(exchange, group) if exchange.facts.sticky else None
+            lease: Lease | asyncio.Future[Lease | None] | None
             if holder is not None:
-                lease: Lease | None = placement.bind(self._prompts.short(exchange), model, holder)
+                lease = placement.bind(self._prompts.short(exchange), model, holder)
             else:
-                lease = await self._queue(exchange, self._ask(exchange, group, body, tried))
+                ask = self._ask(exchange, group, body, tried)
+                lease = placement.offer(ask, model)
+                if isinstance(lease, asyncio.Future):
+                    lease = await self._queue(exchange, ask, lease)
             if lease is not None:
                 replica, exchange.place = placement.place(lease, model)
                 if lease.decision is not None:
@@ -171,12 +175,11 @@ class Dispatcher:
             ask.tried = set(tried)
         return ask
 
-    async def _queue(self, exchange: Exchange, ask: Ask) -> Lease | None:
+    async def _queue(
+        self, exchange: Exchange, ask: Ask, lease: "asyncio.Future[Lease | None]"
+    ) -> Lease | None:
         """Its lease; None when the last replica left while it waited."""
         model = exchange.served
-        lease = self._placement.offer(ask, model)
-        if not isinstance(lease, asyncio.Future):
-            return lease
         exchange.wait("queue", self._usher.seat(exchange, ask, self._placement.models[model].pool))
         try:
             granted = await self._waiting.company(exchange, lease)
@@ -188,8 +191,6 @@ class Dispatcher:
 
     def _holder(self, exchange: Exchange, group: Group) -> Replica | None:
         """The replica that holds the stored response which the request continues."""
-        if not exchange.facts.sticky:
-            return None
         holder = self._sticky.recall(exchange.facts.sticky)
         if holder is None or holder.replica not in group.names or len(group.names) == 1:
             return None
