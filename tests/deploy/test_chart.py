@@ -1,5 +1,7 @@
 """The Helm chart: every profile renders, and says what was meant."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,32 @@ def test_there_are_profiles() -> None:
 def test_helm_lint_is_content(path: Path) -> None:
     """`helm lint --strict` has nothing to say."""
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), "--values", str(path))
+
+
+@pytest.mark.parametrize(
+    ("place", "planted", "told"),
+    [
+        (
+            "templates/service.yaml",
+            "{{ include headrace.name . }}",
+            'function "headrace" not defined',
+        ),
+        ("templates/service.yaml", "a: [1\n", "unable to parse YAML"),
+        ("Chart.yaml", "version: next\n", "version"),
+    ],
+)
+def test_helm_lint_finds_a_planted_mistake(
+    tmp_path: Path, place: str, planted: str, told: str
+) -> None:
+    """A template that is none, YAML that is none, a version that is none."""
+    chart = tmp_path / "headrace"
+    shutil.copytree(CHART, chart)
+    text = (chart / place).read_text()
+    kept = re.sub(r"^version: .*\n", "", text, flags=re.MULTILINE) if "Chart" in place else text
+    (chart / place).write_text(kept + planted)
+
+    with pytest.raises(HelmError, match=told):
+        helm("lint", "--strict", str(chart), "--values", str(MINIMAL))
 
 
 @each_profile

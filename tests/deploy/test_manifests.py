@@ -37,6 +37,8 @@ SWITCHES = [
     ["gateway.nodeSelector.pool=cpu", "gateway.secretEnv.A.name=s", "gateway.secretEnv.A.key=k"],
     ["networkPolicy.enabled=false", "gateway.podDisruptionBudget.enabled=false"],
     ["models[0].runtimeClassName=nvidia", "models[0].priorityClassName=high"],
+    ["trial.prometheus.enabled=true"],
+    ["trial.grafana.enabled=true", "trial.grafana.passwordSecret.name=g", "imagePullSecrets={a}"],
 ]  # fmt: skip
 
 
@@ -83,6 +85,22 @@ CONTAINER: Path_ = ("spec", "template", "spec", "containers", 0)
 def test_planted_mistakes_are_found(path: Path_, value: object) -> None:
     """A misspelt field, and values of the wrong type."""
     thing = one(profile(PROFILES[0]), "Deployment", "prod-headrace")
+
+    assert [] == problems([thing])
+    assert 1 == len(problems([planted(thing, path, value)]))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "metrics", 1, "external", "metrics"), {}),
+        (("spec", "metrics", 1, "external", "target", "averageValue"), ["400"]),
+        (("spec", "behavior", "scaleDown", "stabilizationWindow"), 300),
+    ],
+)
+def test_planted_mistakes_in_an_autoscaler_are_found(path: Path_, value: object) -> None:
+    """The one that scales gateways by an external metric, without KEDA."""
+    thing = one(profile(PROFILES[3]), "HorizontalPodAutoscaler", "prod-headrace")
 
     assert [] == problems([thing])
     assert 1 == len(problems([planted(thing, path, value)]))

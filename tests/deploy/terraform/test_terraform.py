@@ -140,6 +140,20 @@ def test_formatting_is_checked(tools: Kit, tree: Path) -> None:
         tools.run(tree, "fmt", "-check", "-recursive")
 
 
+def test_a_broken_promise_is_caught(tools: Kit, tree: Path) -> None:
+    """`terraform test` fails where a module no longer does what its stack's tests say."""
+    file = tree / "modules" / "fleet" / "main.tf"
+    text = file.read_text(encoding="utf-8")
+    there = "min_healthy_percentage = 100"
+    assert there in text
+    file.write_text(text.replace(there, "min_healthy_percentage = 50"), encoding="utf-8")
+    stack = tree / "stacks" / "ec2"
+    tools.run(stack, "init", "-backend=false", "-input=false", "-no-color")
+
+    with pytest.raises(CheckError, match="A new version comes before an old one goes"):
+        tools.run(stack, "test", "-no-color")
+
+
 def test_policies_hold(tools: Kit, tree: Path) -> None:
     """Policies: checkov finds nothing but what is accepted with a reason."""
     policies(tools, tree)
