@@ -88,6 +88,35 @@ def test_unknown_command() -> None:
     assert "Did you mean 'config'?" in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--nope",), "No such option: --nope. See headrace --help."),
+        (("engine", "nope"), "No such command 'nope'. See headrace engine --help."),
+        (("serve", "--port", "x"),
+         "Invalid value for '--port': must be a whole number. See headrace serve --help."),
+        (("serve", "--port", "70000"),
+         "Invalid value for '--port': must be at most 65535. See headrace serve --help."),
+        (("keys", "create"), "Missing argument 'NAME'. See headrace keys create --help."),
+        (("keys", "create", "a", "--expires", "soon"),
+         "Invalid value for '--expires': 'soon' must be a number and s, m, h or d, such as 24h or"
+         " 30d. See headrace keys create --help."),
+    ],
+)  # fmt: skip
+def test_a_misused_command_is_told_in_one_line(arguments: tuple[str, ...], told: str) -> None:
+    """A wrong option, value or name is one sentence that says where to read on, and code 2."""
+    assert (2, "", f"headrace: {told}\n") == run(*arguments)
+
+
+@pytest.mark.parametrize("group", ["engine", "keys", "route", "aws"])
+def test_a_group_without_a_command_shows_its_help(group: str) -> None:
+    """Nothing was asked wrongly: what there is to ask is shown."""
+    _, out, error = run(group)
+
+    assert "Commands" in out + error
+    assert "headrace:" not in out + error
+
+
 def test_help_waits_for_no_library() -> None:
     """Help and completion do not import what only a command needs."""
     source = f"import sys, headrace.cli.app; print({HEAVY!r} & sys.modules.keys())"

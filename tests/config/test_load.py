@@ -308,6 +308,18 @@ class TestSentences:
 
         assert "secret" not in told.lower().replace("${secret}", "")
 
+    def test_a_wrong_entry_is_not_also_a_missing_one(self, write: Write) -> None:
+        """A list with a wrong entry is as long as it is; only one that is too short is told so."""
+        arms = "rules: [{name: r, experiment: {name: e, arms: [{name: a, target: m}%s]}}]"
+        models = "models: [{name: m}]\n"
+        write(models + arms % ", {name: b, target: m, weigth: 2}")
+        (wrong,) = problems()
+        write(models + arms % "")
+        (short,) = problems()
+
+        assert "weigth: there is no such setting" in wrong
+        assert "at least 2 items" in short
+
 
 class TestText:
     """A value is text until a setting says what it must be."""

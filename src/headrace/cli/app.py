@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError  # Typer names them nowhere else
 from typer.core import TyperCommand, TyperGroup
 
 from headrace import __version__
@@ -20,6 +21,15 @@ from headrace.errors import HeadraceError
 WITHIN_PARAGRAPH = re.compile(
     r"(?<!\n)\n(?!\n)"
 )  # line ends of a docstring; the terminal has others
+# What Typer says of wrong values, in the words of the configuration's errors.
+PLAIN = (
+    (re.compile(r"Value error, "), ""),
+    (re.compile(r"Input should be a valid integer\b.*"), "must be a whole number"),
+    (re.compile(r"Input should be a valid number\b.*"), "must be a number"),
+    (re.compile(r"Input should be "), "must be "),
+    (re.compile(r"greater than or equal to"), "at least"),
+    (re.compile(r"less than or equal to"), "at most"),
+)
 FAILED = 2  # exit code: the configuration is wrong, or something could not start
 
 
@@ -175,13 +185,40 @@ class Commands(TyperGroup):
             self.add_command(_command(args[0]), args[0])
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Options before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            raise _refused(error) from error
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            raise _refused(error) from error
         except HeadraceError as error:
             for line in str(error).splitlines():
                 typer.echo(f"headrace: {line}", err=True)
             raise typer.Exit(FAILED) from error
+
+
+def _refused(error: UsageError) -> Exception:
+    """How a command ends that was written wrongly; without any word it ends with its help."""
+    if isinstance(error, NoArgsIsHelpError):
+        return error
+    typer.echo(f"headrace: {misused(error)}", err=True)
+    return typer.Exit(FAILED)
+
+
+def misused(error: UsageError) -> str:
+    """What is wrong with how a command was written, and where to read what is right."""
+    told = " ".join(error.format_message().split())
+    for pattern, plain in PLAIN:
+        told = pattern.sub(plain, told)
+    command = error.ctx.command_path if error.ctx is not None else "headrace"
+    end = "" if told.endswith("?") else "."
+    return f"{told.rstrip('.')}{end} See {command} --help."
 
 
 def _command(name: str) -> Any:

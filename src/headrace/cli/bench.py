@@ -280,7 +280,8 @@ def _trusted(ca: Path | None) -> Any:
     try:
         return trust.context(ca, verify=True)
     except OSError as error:
-        raise ConfigError(f"--ca: {ca} holds no authority in PEM: {error}.") from error
+        why = error.strerror or str(error)
+        raise ConfigError(f"--ca: {ca} holds no authority in PEM: {why}.") from error
 
 
 async def _run(target: Target, steps: list[Step], warm_up: int) -> tuple[list[Played], Target]:

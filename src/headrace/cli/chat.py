@@ -13,6 +13,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from rich.console import Console
 from rich.text import Text
 
+from headrace.cli import beacon
 from headrace.cli.conversation import Answer, ChatError, Conversation, Target
 
 DEFAULT_URL = "http://127.0.0.1:8000"  # where `headrace up` and `serve` listen by default
@@ -33,8 +34,14 @@ UNPRINTABLE = {code: None for code in (*range(32), 127) if chr(code) not in "\n\
 def chat(
     *,
     url: Annotated[
-        str, typer.Option(envvar="HEADRACE_URL", metavar="URL", help="Where the gateway listens.")
-    ] = DEFAULT_URL,
+        str | None,
+        typer.Option(
+            envvar="HEADRACE_URL",
+            metavar="URL",
+            show_default=f"your gateway on this machine, else {DEFAULT_URL}",
+            help="Where the gateway listens.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +76,7 @@ def chat(
     With piped input, that is the only message: the answer goes to standard output, its timing to
     standard error.
     """
+    url = url or beacon.found("url", "--url") or DEFAULT_URL
     target = Target(url.rstrip("/").removesuffix("/v1"), model or "", temperature, max_tokens)
     interactive = sys.stdin.isatty()
     with Conversation(target, api_key, system) as conversation:

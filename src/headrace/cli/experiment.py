@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.app import examples
-from headrace.cli.fleet import DEFAULT_URL, WATCH_S, Admin, AdminUrl, Token
+from headrace.cli.fleet import WATCH_S, Admin, AdminUrl, Token
 from headrace.errors import StartError
 
 SHARE_WIDTH = 10  # cells of a bar
@@ -44,7 +44,7 @@ def status(
         typer.Argument(metavar="NAME", show_default="all", help="The experiment's name."),
     ] = None,
     *,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -74,7 +74,7 @@ def ramp(
         float, typer.Argument(min=0, max=100, metavar="PERCENT", help="Its share from now on.")
     ],
     *,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
 ) -> None:
     """

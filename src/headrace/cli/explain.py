@@ -12,7 +12,7 @@ import msgspec
 import typer
 from rich.console import Console, RenderableType
 
-from headrace.cli.fleet import DEFAULT_URL, Admin, AdminUrl, Token
+from headrace.cli.fleet import Admin, AdminUrl, Token
 from headrace.cli.logfile import LogFile
 from headrace.cli.waterfall import listing, picture
 from headrace.errors import ConfigError, StartError
@@ -63,7 +63,7 @@ def explain(
     tenant: Tenant = None,
     replica: Replica = None,
     log: Log = None,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:

@@ -5,8 +5,10 @@ It decides nothing: what a drain does is fleet/registry.py's.
 """
 
 import json
+import re
 import time
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,11 +19,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli import beacon
 from headrace.cli.app import examples
 from headrace.errors import StartError
 
 DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it by default
-TIMEOUT_S = 5.0
+# Nobody may be there, but whoever takes the call answers: the first one builds the API, which takes
+# a busy machine some seconds.
+TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
+ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # a number that says nothing to people
 POLL_S = 0.25
 WATCH_S = 1.0
 
@@ -38,10 +44,11 @@ COLOURS = {
 UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160)))
 
 AdminUrl = Annotated[
-    str,
+    str | None,
     typer.Option(
         envvar="HEADRACE_ADMIN_URL",
         metavar="URL",
+        show_default=f"your gateway on this machine, else {DEFAULT_URL}",
         help="Where the gateway's admin API listens.",
     ),
 ]
@@ -66,7 +73,7 @@ fleet = typer.Typer(
 def show(
     ctx: typer.Context,
     *,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -122,11 +129,16 @@ class NobodyThere(StartError):
 
 
 class Admin:
-    """A gateway's admin API."""
+    """A gateway's admin API; without ``url`` that of the gateway that runs here."""
 
-    def __init__(self, url: str, token: str | None) -> None:
-        self._url = url
+    def __init__(self, url: str | None, token: str | None) -> None:
+        self._given = url
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    @cached_property
+    def url(self) -> str:
+        """Where it is; looked up when somebody asks, and once."""
+        return self._given or beacon.found("admin_url", "--admin-url") or DEFAULT_URL
 
     def get(self, path: str) -> Any:
         """
@@ -144,18 +156,19 @@ class Admin:
 
     def _ask(self, method: str, path: str, body: dict[str, object] | None) -> Any:
         try:
-            with httpx2.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+            with httpx2.Client(timeout=TIMEOUT, trust_env=False) as client:
                 answer = client.request(
-                    method, self._url.rstrip("/") + path, json=body, headers=self._headers
+                    method, self.url.rstrip("/") + path, json=body, headers=self._headers
                 )
             decoded = answer.json()
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            why = ERRNO.sub("", str(error)) or type(error).__name__
             raise NobodyThere(
-                f"No admin API answers at {self._url} ({str(error) or type(error).__name__}); start"
-                " the gateway, or say where its admin API is (--admin-url)."
+                f"No admin API answers at {self.url} ({why.rstrip('.')}); start the gateway, or say"
+                " where its admin API is (--admin-url)."
             ) from None
         except ValueError:
-            raise StartError(f"What answers at {self._url} is no admin API of Headrace.") from None
+            raise StartError(f"What answers at {self.url} is no admin API of Headrace.") from None
         if answer.is_error:
             inner = decoded.get("error") if isinstance(decoded, dict) else None
             known = inner.get("message") if isinstance(inner, dict) else None

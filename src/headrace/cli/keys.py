@@ -44,11 +44,14 @@ keys = typer.Typer(
 )
 
 
-def _span(text: str) -> timedelta:
-    """``90s``, ``15m``, ``24h``, ``30d``."""
+def _span(text: str, option: str) -> timedelta:
+    """``90s``, ``15m``, ``24h``, ``30d``; ``option`` is where it was given."""
     found = SPAN.fullmatch(text)
     if found is None:
-        raise typer.BadParameter("a number and s, m, h or d, such as 24h or 30d")
+        raise typer.BadParameter(
+            f"{text!r} must be a number and s, m, h or d, such as 24h or 30d",
+            param_hint=f"'{option}'",
+        )
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
@@ -108,7 +111,7 @@ def create(
         models=tuple(model or ()),
         endpoints=tuple(endpoint or ()),
         admin=admin,
-        expires_at=datetime.now(UTC) + _span(expires) if expires else None,
+        expires_at=datetime.now(UTC) + _span(expires, "--expires") if expires else None,
         limits=dict(map(_limit, limit or [])),
     )
     issued = _with(load(config), lambda office: office.create(_actor(), order))
@@ -162,7 +165,7 @@ def rotate(
     config: File = None,
 ) -> None:
     """Give a key a new secret and print it, once; the present one stays good for a while."""
-    span = _span(overlap)
+    span = _span(overlap, "--overlap")
     issued = _with(load(config), lambda office: office.rotate(_actor(), name, span))
     _hand_over(issued, as_json=as_json)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.app import examples
-from headrace.cli.fleet import DEFAULT_URL, UNPRINTABLE, Admin, AdminUrl, Token
+from headrace.cli.fleet import UNPRINTABLE, Admin, AdminUrl, Token
 
 # From these parts of a limit on it is shown in another colour.
 COLOURS = ((1.0, "red"), (0.8, "yellow"), (0.0, "green"))
@@ -39,7 +39,7 @@ def show(
             metavar="TENANT", show_default="all", help="Only this tenant's, and those of its keys."
         ),
     ] = None,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:

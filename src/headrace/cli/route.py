@@ -21,7 +21,7 @@ from rich.text import Text
 
 from headrace.cli.app import examples
 from headrace.cli.classify import judged
-from headrace.cli.fleet import DEFAULT_URL, Admin, AdminUrl, NobodyThere, Token
+from headrace.cli.fleet import Admin, AdminUrl, NobodyThere, Token
 from headrace.cli.serve import with_engines
 from headrace.config import load
 from headrace.config.backends import Model
@@ -95,7 +95,7 @@ def tell(
     endpoint: Endpoint = "/v1/chat/completions",
     classified: Classified = None,
     config: Configuration = None,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +119,7 @@ def explain(
     endpoint: Endpoint = "/v1/chat/completions",
     classified: Classified = None,
     config: Configuration = None,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:

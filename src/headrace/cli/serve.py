@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from headrace import __version__
+from headrace.cli.beacon import Beacon
 from headrace.cli.run import run
 from headrace.config.backends import Model
 from headrace.config.load import load
@@ -108,6 +109,7 @@ class Serving:
         self._prober = Prober(config.backends, self._gateway.log)
         self._annex = Annex(self._gateway)
         self._edge = edge(self._config, self._gateway)
+        self._beacon = Beacon()
         self._listening = False
 
     async def start(self) -> None:
@@ -133,6 +135,7 @@ class Serving:
         await self._gateway.start()
         self._listening = True
         await self._annex.start()
+        self._beacon.light(self._gateway.url, self._annex.url)
         if self._tape is not None:
             await self._tape.start(self._gateway.log)
         self._prober.start()
@@ -184,6 +187,7 @@ class Serving:
             if self._listening:
                 await self._gateway.stop()
         finally:
+            self._beacon.quench()
             if self._edge is not None:
                 await self._edge.stop()
             await self._annex.stop()

@@ -19,7 +19,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Footer, Static
 
 from headrace.cli.board import SORTS, Board
-from headrace.cli.fleet import DEFAULT_URL, Admin, AdminUrl, Token
+from headrace.cli.fleet import Admin, AdminUrl, Token
 from headrace.errors import StartError
 
 PATH = "/admin/top"
@@ -29,7 +29,7 @@ Sort = StrEnum("Sort", [(name, name) for name in SORTS])  # type: ignore[misc] #
 
 def top(
     *,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     once: Annotated[
         bool, typer.Option("--once", help="Print it once and end; so it does in a pipe.")
@@ -56,7 +56,7 @@ def top(
         width = console.width if sys.stdout.isatty() else PIPE_COLUMNS
         Console(width=width).print(board.render(width, 60))
         return
-    Top(board, lambda: admin.get(PATH), admin_url, interval).run()
+    Top(board, lambda: admin.get(PATH), admin.url, interval).run()
 
 
 class Top(App[None]):

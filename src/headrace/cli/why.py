@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.fleet import DEFAULT_URL, UNPRINTABLE, Admin, AdminUrl, Token
+from headrace.cli.fleet import UNPRINTABLE, Admin, AdminUrl, Token
 from headrace.errors import ConfigError
 
 FOUND = 1  # exit code: something is wrong
@@ -49,7 +49,7 @@ def why(
     model: Model = None,
     since: Since = "15m",
     at: At = None,
-    admin_url: AdminUrl = DEFAULT_URL,
+    admin_url: AdminUrl = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:

@@ -93,6 +93,20 @@ def read(
     return Loaded(config, file, MappingProxyType(origins))
 
 
+def state_folder(env: Mapping[str, str] = os.environ) -> Path | None:
+    """
+    Where this user's programs keep what is of this machine only: headrace in ``$XDG_STATE_HOME``,
+    or in ~/.local/state; None for a user without a home
+    (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """
+    given = Path(env.get("XDG_STATE_HOME", ""))
+    try:
+        folder = given if given.is_absolute() else Path("~/.local/state").expanduser()
+    except RuntimeError:
+        return None
+    return folder / "headrace"
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Our environment with these variables on top, for a program that we start."""
     return {**os.environ, **extra}

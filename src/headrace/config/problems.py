@@ -41,16 +41,20 @@ SOFTER = (
     (re.compile(r"less than or equal to"), "at most"),
     (re.compile(r"greater than"), "more than"),
     (re.compile(r"\b1 characters?\b"), "one character"),
+    (re.compile(r" after validation\b"), ""),
 )
 CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 def explain(error: ValidationError, draft: Draft) -> list[Problem]:
-    """One problem for each error, except where the draft has a problem with the same value."""
+    """
+    One problem for each error, except where the draft has a problem with the same value, or where
+    an error only follows from others.
+    """
     return [
         _explain(details, draft)
         for details in error.errors(include_url=False)
-        if not _is_known(_keys(details), draft)
+        if not _is_known(_keys(details), draft) and not _follows(details)
     ]
 
 
@@ -67,6 +71,14 @@ def _keys(details: ErrorDetails) -> Keys:
 
 def _is_known(keys: Keys, draft: Draft) -> bool:
     return any(keys[:length] in draft.wrong for length in range(1, len(keys) + 1))
+
+
+def _follows(details: ErrorDetails) -> bool:
+    """A list is too short only since its wrong entries, which are told, were not counted."""
+    given = details["input"]
+    if details["type"] != "too_short" or not isinstance(given, list | tuple):
+        return False
+    return bool(len(given) >= details["ctx"]["min_length"])
 
 
 def _sentence(details: ErrorDetails, keys: Keys, origin: Origin, draft: Draft) -> str:

@@ -94,7 +94,8 @@ def read(path: Path, limit: int | None = None) -> list[Row]:
             rows = _mooncake(lines, path) if first.startswith("{") else _azure(lines, path)
             found = [row for row, _ in zip(rows, _numbers(limit), strict=False)]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The trace {path} cannot be read: {error}.") from error
+        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise ConfigError(f"The trace {path} cannot be read: {why}.") from error
     if not found:
         raise ConfigError(f"The trace {path} has no requests.")
     return found
