@@ -51,6 +51,34 @@ def test_refused(tree: dict[str, Any], said: str) -> None:
         Identity.model_validate(tree)
 
 
+PREMIUM = {"classes": {"premium": {"rank": 20}}}
+
+
+def test_tenants_and_claims_may_have_any_class_of_the_queue() -> None:
+    """Those that are declared as well as those that are always there."""
+    issuer = {**ISSUER, "priority_claim": "plan", "priorities": {"gold": "premium", "x": "batch"}}
+    tree = {"queue": PREMIUM, "identity": {"jwt": [issuer]}}
+    config = Config.model_validate({**tree, "tenants": [{"name": "a", "priority": "premium"}]})
+
+    assert "premium" == config.tenants[0].priority
+    assert {"gold": "premium", "x": "batch"} == config.identity.jwt[0].priorities
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"tenants": [{"name": "a", "priority": "premum"}]},
+        {"identity": {"jwt": [{**ISSUER, "priority_claim": "p", "priorities": {"g": "premum"}}]}},
+    ],
+)
+def test_a_class_that_there_is_not_is_refused(tree: dict[str, Any]) -> None:
+    """Wherever it is named, with the names that there are."""
+    known = "interactive, batch, background, premium"
+    said = rf"'premum' is no class of the queue \(`queue.classes`\); there are {known}"
+    with pytest.raises(ValidationError, match=said):
+        Config.model_validate({"queue": PREMIUM, **tree})
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_public_keys_of_this_machine_need_no_tls(host: str) -> None:
     """Plain HTTP is fine where nobody stands between."""

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.state.server import RedisServer
+from tests.state.server import REDIS, VALKEY, RedisServer
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server that runs; its folder has a short name, since socket paths have 107 bytes."""
+@pytest.fixture(params=[REDIS, VALKEY])
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """
+    A server of each kind that runs; its folder has a short name, since socket paths have 107 bytes.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="hr-", dir="/tmp") as folder,
-        RedisServer(Path(folder)) as found,
+        RedisServer(Path(folder), program=request.param) as found,
     ):
         yield found

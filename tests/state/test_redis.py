@@ -14,7 +14,7 @@ from headrace.config.state import State
 from headrace.errors import StateLost
 from headrace.state.redis import Link
 from headrace.telemetry.state import StateMetrics
-from tests.state.server import RedisServer
+from tests.state.server import REDIS, RedisServer
 
 
 class Events:
@@ -140,7 +140,9 @@ async def test_a_refused_command_is_no_loss(server: RedisServer) -> None:
 
 async def test_a_wrong_password_is_said_without_it(unused_port: int, server: RedisServer) -> None:
     """What goes wrong names the place and the setting, never the password."""
-    locked = RedisServer(server.folder, "--requirepass", "right", port=unused_port)
+    locked = RedisServer(
+        server.folder, "--requirepass", "right", port=unused_port, program=server.program
+    )
     server.kill()
     config = State.model_validate({"url": f"redis://:wr0ng-one@127.0.0.1:{unused_port}/2"})
     link = Link(config)
@@ -154,6 +156,7 @@ async def test_a_wrong_password_is_said_without_it(unused_port: int, server: Red
     assert "wr0ng-one" not in repr(config)
 
 
+@pytest.mark.parametrize("server", [REDIS], indirect=True)  # the Valkey at hand is without TLS
 async def test_tls_is_checked(server: RedisServer, unused_port: int) -> None:
     """A certificate counts if its authority is known, or when it is said not to be checked."""
     folder, authority = server.folder, trustme.CA()

@@ -18,6 +18,7 @@ from headrace.admission.file import make_pepper
 from headrace.admission.keys import Key, Secret
 from headrace.config import identity as config
 from headrace.config.identity import DEFAULT, Identity
+from headrace.config.queue import USUAL, unknown
 from headrace.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -45,8 +46,15 @@ class Issued(Struct, frozen=True):
 class Office:
     """Works on the book of one store, in the name of the ``actor`` that each call is given."""
 
-    def __init__(self, store: Store, identity: Identity, tenants: Iterable[config.Tenant]) -> None:
-        """``tenants`` are those of the configuration."""
+    def __init__(
+        self,
+        store: Store,
+        identity: Identity,
+        tenants: Iterable[config.Tenant],
+        classes: Iterable[str] = USUAL,
+    ) -> None:
+        """``tenants`` and the queue's ``classes`` are those of the configuration."""
+        self._classes = tuple(classes)
         self._store = store
         self._identity = identity
         self.declared = {DEFAULT, *(tenant.name for tenant in tenants)}
@@ -136,10 +144,13 @@ class Office:
         Add a tenant, or put another in the place of one that the book has.
 
         Raises:
-            ConfigError: its name is no name, or the configuration has it.
+            ConfigError: its name is no name, the configuration has it, or it is of no class that
+                there is.
 
         """
         _name(tenant.name)
+        if tenant.priority not in self._classes:
+            raise ConfigError(unknown(tenant.priority, self._classes))
         self._ours(tenant.name)
         limited(tenant.limits)
         clerk = Clerk(actor, datetime.now(UTC))

@@ -55,7 +55,7 @@ class Register:
             tenant=tenant,
             key=key.name if key is not None else "",
             priority=priority,
-            rank=RANKS[priority],
+            rank=RANKS.get(priority, 0),  # the usher knows those of its own
             weight=found.weight,
             group=found.group or tenant,
             models=tuple(each for each in lists if each is not None),

@@ -2,6 +2,7 @@
 Who callers are: tenants, where keys are kept, whose tokens are believed. The checks are admission/.
 """
 
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -18,7 +19,9 @@ DEFAULT = "default"  # the tenant that need not be declared
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]  # none with a shared secret: a public key must never be taken for one
-Priority = Literal["interactive", "batch", "background"]
+Priority = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""A class of the queue, by its name; whether there is one of this name, the schema looks."""
+Place = tuple[str | int, ...]
 Named = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 """A name of a tenant or a key, as it stands in logs, labels and URLs."""
 
@@ -48,7 +51,8 @@ class Tenant(Section):
     name: Named = Field(description="Its name in logs, metrics, rules and bills.")
     priority: Priority = Field(
         default="interactive",
-        description="The class of its requests: of those that wait, a higher one goes first.",
+        description="The class of its requests, one of queue.classes: of those that wait, a "
+        "higher one goes first.",
     )
     weight: float = Field(
         default=1.0,
@@ -71,6 +75,24 @@ class Tenant(Section):
         description="Whether what guards find in its requests may stand in the log, word for word.",
     )
     metadata: dict[str, str] = Field(default_factory=dict, description="For your own use.")
+
+
+def strangers(
+    tenants: Iterable[Tenant], issuers: Iterable["Issuer"], classes: Collection[str]
+) -> Iterator[tuple[str, Place]]:
+    """Classes of the queue that are named and that there are not: sentences, with their places."""
+    given: list[tuple[str, Place]] = [
+        (tenant.priority, ("tenants", index, "priority")) for index, tenant in enumerate(tenants)
+    ]
+    given += [
+        (meant, ("identity", "jwt", index, "priorities", said))
+        for index, issuer in enumerate(issuers)
+        for said, meant in issuer.priorities.items()
+    ]
+    known = ", ".join(classes)
+    for name, place in given:
+        if name not in classes:
+            yield f"{name!r} is no class of the queue (`queue.classes`); there are {known}", place
 
 
 def _unique(tenants: tuple[Tenant, ...]) -> tuple[Tenant, ...]:
@@ -123,7 +145,8 @@ class Issuer(Section):
     )
     priorities: dict[str, Priority] = Field(
         default_factory=dict,
-        description="What that claim says and the priority that is meant; others change nothing.",
+        description="What that claim says and the priority that is meant, one of queue.classes; "
+        "others change nothing.",
     )
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@ The central queue: classes of requests that wait, their bounds and deadlines. Ho
 routing/'s, who is refused gateway/place/usher.py's.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -15,6 +16,11 @@ USUAL: dict[str, dict[str, object]] = {
     "batch": {"rank": -50, "deadline_s": 600, "max_requests": 20_000},
     "background": {"rank": -100, "deadline_s": 3600, "max_requests": 20_000},
 }
+
+
+def unknown(name: str, classes: Iterable[str]) -> str:
+    """What is wrong with the name of a class that there is not, in a sentence."""
+    return f"There is no class {name!r} in the queue; there are {', '.join(classes)}."
 
 
 def _with_usual(given: object) -> object:

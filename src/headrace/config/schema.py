@@ -21,6 +21,7 @@ from headrace.config.fleet import Admin, Health, Load, Outliers
 from headrace.config.guards import Guards, strangers
 from headrace.config.hold import Hold
 from headrace.config.identity import Identity, Tenants
+from headrace.config.identity import strangers as nobodys
 from headrace.config.limits import Limits
 from headrace.config.media import Media
 from headrace.config.metering import Metering
@@ -267,6 +268,11 @@ class Config(Section):
         names = {name for model in self.models for name in (model.name, *model.aliases)}
         found = unknowns(self.pressure, names, self.queue.classes)
         return self._unless([_refusal(text, "pressure", *at) for text, at in found])
+
+    @model_validator(mode="after")
+    def _priorities_are_known(self) -> Self:
+        found = nobodys(self.tenants, self.identity.jwt, self.queue.classes)
+        return self._unless([_refusal(text, *at) for text, at in found])
 
     @model_validator(mode="after")
     def _guards_are_known(self) -> Self:

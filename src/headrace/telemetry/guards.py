@@ -32,7 +32,8 @@ class GuardMetrics:
         )  # fmt: skip
 
         self._ended = Counter(
-            "headrace_guard_workers_ended_total", "Worker processes that others took the place of.",
+            "headrace_guard_workers_ended_total",
+            "Worker processes of guards that died or were stuck in a look, and were replaced.",
             ("reason",), registry=registry,
         )  # fmt: skip
         for reason in REASONS:

@@ -21,9 +21,10 @@ TOKEN = {"authorization": "Bearer right"}
 class Api:
     """A gateway's admin API, called without a socket."""
 
-    def __init__(self, folder: Path, **admin: Any) -> None:
+    def __init__(self, folder: Path, queue: Any = None, **admin: Any) -> None:
         identity = {"file": folder / "keys.json", "pepper_file": folder / "pepper"}
         tree = {"identity": identity, "tenants": [{"name": "acme"}], "admin": admin}
+        tree["queue"] = queue or {}
         self.gateway = Gateway(Config.model_validate(tree))
         gateway = self.gateway
         self.app: FastAPI = build(
@@ -117,6 +118,19 @@ async def test_life_of_a_tenant(api: Api) -> None:
     assert (409, 204) == (refused.status_code, removed.status_code)
     assert {"default", "acme"} == {each["name"] for each in left}
     assert secret
+
+
+async def test_a_tenant_has_a_class_that_there_is(api: Api, tmp_path: Path) -> None:
+    """One of the configuration's; another is refused with the names that there are."""
+    refused = await api.call("PUT", "/admin/tenants/guest", {"priority": "premium"})
+    odd = await api.call("PUT", "/admin/tenants/guest", {"priority": "no class"})
+    own = Api(tmp_path, token="right", queue={"classes": {"premium": {"rank": 20}}})
+    put = await own.call("PUT", "/admin/tenants/guest", {"priority": "premium"})
+
+    assert (422, 422) == (refused.status_code, odd.status_code)
+    assert "There is no class 'premium' in the queue; there are interactive, batch" in refused.text
+    assert (200, "premium") == (put.status_code, put.json()["priority"])
+    assert "premium" == own.who(await own.key(tenant="guest")).priority
 
 
 class TestWhoMay:

@@ -97,6 +97,20 @@ async def test_a_client_lowers_its_own_class(rig: Rig) -> None:
     assert 1.0 == value(gateway, "headrace_class_wait_seconds_count", **BATCH)
 
 
+async def test_a_tenant_may_have_a_class_of_ones_own(rig: Rig) -> None:
+    """Its requests stand where that class does."""
+    full = Full(rig)
+    await full.start(
+        queue={"classes": {"premium": {"rank": 20}}},
+        tenants=[{"name": "anonymous", "priority": "premium"}],
+    )
+    await full.come("ours", 1)
+    await full.waits(1)
+
+    assert [20] == pool(rig.gateway_now).line.ranks()
+    assert [200, 200] == await full.end()
+
+
 async def test_nobody_raises_it(rig: Rig) -> None:
     """A higher class than its rule's is not given for the asking."""
     full = Full(rig)

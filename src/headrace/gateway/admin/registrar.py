@@ -161,7 +161,8 @@ class Note(BaseModel):
 def registrar(gateway: Gateway) -> APIRouter:
     """The routes of one gateway."""
     identity, tenants = gateway.config.identity, gateway.config.tenants
-    office = Office(store(identity, gateway.state), identity, tenants)
+    classes = gateway.config.queue.classes
+    office = Office(store(identity, gateway.state), identity, tenants, classes)
     router = APIRouter(dependencies=[Depends(scope)], responses=PROBLEMS)
     _keys(router, gateway.door, office)
     _tenants(router, gateway.door, office)

@@ -106,10 +106,11 @@ class Fetching:
 
 def fetching(config: Config, metrics: Metrics) -> Fetching | None:
     """Who fetches media; None where engines do."""
+    counts = MediaMetrics(metrics.registry)
     if config.media.fetch != "gateway":
         return None
     allows = MediaGate(config.media.allowed_hosts).allows
-    return Fetching(config, MediaMetrics(metrics.registry), Download(config.media, allows))
+    return Fetching(config, counts, Download(config.media, allows))
 
 
 def gates(fetching: Fetching | None) -> tuple[Gate, ...]:
