@@ -4,9 +4,16 @@ The declared models and the names they go by. A name that is not here is answere
 
 import difflib
 from collections.abc import Iterable
+from typing import Protocol
 
 from headrace.config.backends import Model
 from headrace.errors import ModelNotFound
+
+
+class Asker(Protocol):
+    """Who asks for a model."""
+
+    def may_use(self, *names: str) -> bool: ...
 
 
 class Catalogue:
@@ -29,9 +36,10 @@ class Catalogue:
         model = self._by_name.get(asked or self._only or "")
         return None if model is None else model.name
 
-    def resolve(self, asked: str | None) -> Model:
+    def resolve(self, asked: str | None, asker: Asker | None = None) -> Model:
         """
-        The model behind a name or alias; the only model there is when the client named none.
+        The model behind a name or alias; the only model there is when the client named none. Names
+        that the ``asker`` may not use are no hints.
 
         Raises:
             ModelNotFound: nothing goes by that name; the message names the closest ones.
@@ -42,7 +50,12 @@ class Catalogue:
             return model
         if not asked:
             raise ModelNotFound("The request names no `model`.", param="model")
-        close = difflib.get_close_matches(asked[:256], self._by_name, n=3, cutoff=0.5)
-        known = close or sorted(self._by_name)[:5]
+        names = [
+            name
+            for name, model in self._by_name.items()
+            if asker is None or asker.may_use(model.name, name)
+        ]
+        close = difflib.get_close_matches(asked[:256], names, n=3, cutoff=0.5)
+        known = close or sorted(names)[:5]
         hint = f" Did you mean {' or '.join(f'`{name}`' for name in known)}?" if known else ""
         raise ModelNotFound(f"The model `{asked[:256]}` does not exist.{hint}", param="model")

@@ -176,7 +176,7 @@ class Pipeline:
         if caller.tenant and sticky:
             sticky = self._own(caller, sticky)
         if self._steer.book is None:
-            exchange.served = self._catalogue.resolve(asked).name
+            exchange.served = self._catalogue.resolve(asked, caller).name
         else:  # a rule may know a model that the catalogue does not
             exchange.traits = traits(fields)
         exchange.facts = RequestFacts(

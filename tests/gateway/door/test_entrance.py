@@ -130,6 +130,19 @@ class TestScopes:
         assert 200 == (await rig.post(ask(), **key)).status
         assert 1 == len(rig.engines[0].exchanges)
 
+    async def test_names_of_others_models_are_not_told(self, rig: Rig, place: Place) -> None:
+        """What an alias stands for is not said in a 403, nor what else there is in a 404."""
+        issued = await place.issue(models=("m", "mi*"))
+        models = [{"name": "m"}, {"name": "m-secret", "aliases": ["other"]}, {"name": "big"}]
+        await start(rig, place, models=models)
+        key = auth(issued.secret)
+        refused = openai_error(await rig.post(ask(model="other"), **key), 403, "permission_denied")
+        unknown = openai_error(await rig.post(ask(model="mig"), **key), 404, "model_not_found")
+
+        assert "m-secret" not in refused["message"]
+        assert "big" not in unknown["message"]
+        assert "`m`" in unknown["message"]
+
     async def test_a_tenants_models_bind_its_keys(self, rig: Rig, place: Place) -> None:
         """A key cannot have what its tenant has not."""
         issued = await place.issue(tenant="acme", models=("*",))

@@ -36,7 +36,7 @@ def model(catalogue: Catalogue, name: str, created: int, caller: Caller = NOBODY
     if not name:
         raise ModelNotFound("The request names no model.")
     check_model(caller, catalogue, name)
-    return encode(_model(catalogue.resolve(name), name, created))
+    return encode(_model(catalogue.resolve(name, caller), name, created))
 
 
 def ready(floor: Floor, fleet: Fleet, *, draining: bool) -> tuple[int, bytes]:

@@ -115,7 +115,7 @@ class Steer:
         book, facts = self.book, exchange.facts
         holder = sticky.recall(facts.sticky) if facts.sticky else None
         if book is None or exchange.endpoint.kind == "stored":
-            exchange.served = self._catalogue.resolve(facts.model).name
+            exchange.served = self._catalogue.resolve(facts.model, exchange.caller).name
             return body
         request, actions, weights = exchange.request, self._actions, self.trials.weights
         found = exchange.traits or NO_TRAITS
@@ -132,7 +132,7 @@ class Steer:
             tier = await self.classify(exchange, body) if self.classify is not None else ""
             ruling = book.decide(msgspec.structs.replace(seen, tier=tier), weights)
         if not isinstance(ruling, Ruling):
-            exchange.served = self._catalogue.resolve(facts.model).name
+            exchange.served = self._catalogue.resolve(facts.model, exchange.caller).name
             return body
         targets = (holder.model,) if holder is not None else ruling.targets
         plan = self._plan(ruling, actions[ruling.index], targets, weights)
@@ -196,7 +196,9 @@ class Steer:
         exchange.plan = plan
         self.matches[plan.ruling.rule] += 1
         exchange.sign(plan.line)  # what follows may refuse the request: say by which rule
-        targets = plan.targets or (self._catalogue.resolve(exchange.facts.model).name,)
+        targets = plan.targets or (
+            self._catalogue.resolve(exchange.facts.model, exchange.caller).name,
+        )
         self.aim(exchange, targets[0])
         if action.rule.timeouts.total_s is not None:
             exchange.total_at = exchange.started_at + action.rule.timeouts.total_s
