@@ -188,6 +188,15 @@ def test_a_gateway_ends_within_its_grace() -> None:
     assert 2 + 20 + 15 == pod["terminationGracePeriodSeconds"]
 
 
+@pytest.mark.parametrize("name", ["prod-headrace", "prod-headrace-edge"])
+def test_a_busy_moment_takes_nobody_out(name: str) -> None:
+    """A 503 of readiness counts at once, and an answer may take seconds: all are busy together."""
+    pod = one(profile(MINIMAL), "Deployment", name)["spec"]["template"]["spec"]
+    probe = pod["containers"][0]["readinessProbe"]
+
+    assert (1, 5) == (probe["failureThreshold"], probe["timeoutSeconds"])
+
+
 def test_a_load_may_take_its_time() -> None:
     """The start-up probe bears a load of fifteen minutes; liveness does not begin before."""
     probe = engine(profile(CHART / "ci/02-single-gpu-values.yaml"), "prod-headrace-qwen3-8b")
@@ -242,6 +251,16 @@ def test_workers_of_a_group_get_no_requests() -> None:
     commands = [each["spec"]["containers"][0]["command"][2] for each in (leader, worker)]
     assert [False, True] == [text.endswith(" --headless") for text in commands]
     assert all("--nnodes=2" in text for text in commands)
+
+
+def test_annotations_reach_every_pod_of_an_engine() -> None:
+    """`podAnnotations` is for replicas over nodes, too: leader and workers."""
+    made = render("--values", str(TIERS), "--set", "modelDefaults.podAnnotations.team=llm")
+    group = one(made, "LeaderWorkerSet", "prod-headrace-reasoning")["spec"]["leaderWorkerTemplate"]
+    fast = one(made, "Deployment", "prod-headrace-fast")["spec"]["template"]
+    pods_ = [group["leaderTemplate"], group["workerTemplate"], fast]
+
+    assert 3 * ["llm"] == [each["metadata"]["annotations"]["team"] for each in pods_]
 
 
 def test_engines_are_reached_by_the_gateway_alone() -> None:

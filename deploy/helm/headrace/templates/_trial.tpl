@@ -3,7 +3,7 @@ The programs of `trial`: what each runs, and its configuration, which is that of
 this release's addresses in it. A key of a configuration has "--" where its path has "/".
 */}}
 
-{{/* headrace.trials $: by name, what is enabled. Mounts and users are those of the images. */}}
+{{/* headrace.trials $: by name, what is enabled. Mounts are those of the images; Grafana takes any user. */}}
 {{- define "headrace.trials" -}}
 {{- $all := include "headrace.trialTable" . | fromYaml -}}
 {{- range $name, $_ := $all -}}
@@ -38,7 +38,7 @@ alertmanager:
     - --storage.path=/alertmanager
     - --cluster.listen-address=
 grafana:
-  user: 472
+  user: 10001
   ports: {http: 3000}
   ready: /api/health
   config: /etc/grafana/provisioning
