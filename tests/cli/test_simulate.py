@@ -48,6 +48,15 @@ def test_tenants_are_printed() -> None:
     assert (2, True) == (wrong.exit_code, "NAME:SHARE" in wrong.output)
 
 
+@pytest.mark.parametrize("option", [("--gateways", "2"), ("--json", "found.json")])
+def test_tenants_stand_alone(option: tuple[str, str]) -> None:
+    """What does not go with tenants is refused, and named, rather than left out in silence."""
+    found = call("--tenant", "small:1", "--tenant", "big:3", *option)
+
+    assert 2 == found.exit_code
+    assert option[0] in found.output
+
+
 def test_figures_are_written(tmp_path: Path) -> None:
     """The file has every rate and policy with all figures, and says that it is simulated."""
     path = tmp_path / "found.json"

@@ -154,6 +154,11 @@ def simulate(
     fleet = fleet_of(preset or ["h100-8b"], replicas, join or [], die or [])
     names = contest.policies(policy or ["lowest_cost"], compare or [])
     if tenant:
+        if gateways or json_file is not None:
+            raise ConfigError(
+                "--tenant: what tenants get is shown for one gateway, and not written to a file;"
+                " leave out --gateways and --json."
+            )
         parties = [sharing.party(each) for each in tenant]
         for name, speed in product(names, rate or [1.0]):
             _share(name, source, speed, fleet, parties, seeds)

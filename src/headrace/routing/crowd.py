@@ -23,7 +23,7 @@ MEMORY_S = 600.0
 # most replicas, of those that are kept more open than others (answers there are few, so that steps
 # are short, and no prompt is long), and of all where there are too few to keep one open. Found in
 # simulation (docs/queue.md).
-MOST_KV, MOST_GATE = 0.97, 1 / 2
+MOST_KV, MOST_GATE = 0.96, 3 / 8
 OPEN_KV, OPEN_GATE = 0.55, 1 / 8
 FEW_KV, FEW_GATE = 0.93, 1 / 4
 # How fast the usual prefill of those who leave room follows what is seen.
