@@ -25,6 +25,7 @@ class Ask:
     arrived_s: float
     patience_s: float | None = None
     reading_s: float = 0.0  # how long its client takes to read the answer, beyond its making
+    adapter: int = -1  # the LoRA adapter that it wants
     again: int = 0
     attempts: int = 0
     placed_s: float = -1.0

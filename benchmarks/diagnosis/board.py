@@ -11,8 +11,10 @@ from headrace.diagnose.series import Key
 from headrace.fleet.health import CAUSES
 from headrace.fleet.states import State
 from headrace.gateway.records.recorder import reading
-from headrace.gateway.records.sight import ENGINE
+from headrace.gateway.records.sight import engines
+from headrace.telemetry.classes import ClassMetrics
 from headrace.telemetry.fleet import FleetMetrics, Shown
+from headrace.telemetry.guards import GuardMetrics
 from headrace.telemetry.ledger import LedgerMetrics, LedgerSeen
 from headrace.telemetry.live import LiveMetrics, Values
 from headrace.telemetry.loop import LoopMetrics
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.diagnosis.world import World
 
 CHAT = "/v1/chat/completions"
+PATIENCE_S = 0.05  # with the classifier; then a request has the default class
 BUDGET, BUDGET_MOST = 0.2, 10.0  # of retries, as the gateway's
 TICKS = 50  # of the event loop's watchdog between two readings
 CHECK_S = 0.002  # what a probe takes without any fault
@@ -41,6 +44,10 @@ class Board:
         self._fleet.watch(self._shown)
         self._loop = LoopMetrics(registry)
         self._state = StateMetrics(registry)
+        self._guards = GuardMetrics(registry)
+        self._guards.born("pii", ["prompt"])
+        self._classes = ClassMetrics(registry)
+        self._classes.born(["general"], "general")
         self.metrics.watch(self._gauges)
         LiveMetrics(registry, self._live)
         LedgerMetrics(registry, self._ledger)
@@ -99,6 +106,11 @@ class Board:
             else:
                 self._state.failed("use")
         self._state.up("redis", world.state_up)
+        for _ in range(20):
+            self._guards.took("pii", "prompt", world.guard_s * (0.5 + world.random.random()))
+            class_s = world.class_s * (0.5 + world.random.random())
+            self._classes.took(min(class_s, PATIENCE_S))
+            self._classes.judged("general", "late" if class_s > PATIENCE_S else "meaning")
         self._cpu_s += 5.0 * min(1.0, BUSY + 10 * world.late_s)
 
     def reading(self) -> dict[Key, float]:
@@ -149,10 +161,10 @@ class Board:
             "headrace_health_check_seconds": {
                 (n.name,): CHECK_S + 2 * n.way(world.random) + world.late_s for n in nodes
             },
-            **{
-                metric: {(n.name,): getattr(n.view, field) for n in nodes if n.view_at_s >= 0}
-                for field, metric in ENGINE.items()
+            "headrace_replica_clock_skew_seconds": {
+                (n.name,): n.skew_s - world.random.random() * 1.5 for n in nodes
             },
+            **engines({(n.name,): n.view for n in nodes if n.view_at_s >= 0}),
         }
 
     def _ledger(self) -> LedgerSeen:

@@ -7,8 +7,11 @@ from collections import deque
 from random import Random
 
 from headrace.engines.sim.cost import Preset
-from headrace.fleet.load import LoadView
+from headrace.fleet.load import LoadView, Lora
 from headrace.simulate.engine import NEVER, Engine, Job
+
+SLOTS = 6  # adapters in one batch, as vLLM's --max-loras
+LOAD_S = 0.03  # to bring an adapter into the GPU's memory: 50 MB and the way through the host
 
 
 class Node:
@@ -30,6 +33,14 @@ class Node:
         self.jitter_s = 0.0
         self.forgetful = False  # its prefix cache is emptied again and again
         self.unread = False  # its metrics cannot be read
+        self.empty = 0.0  # share of requests that it answers with one token
+        self.cut = 0.0  # share of streams that break off behind their first token
+        self.skew_s = 0.0  # of its clock
+        # adapters of its batch, how many jobs use each, and jobs that wait for a place of one
+        self.adapters: dict[int, int] = {}
+        self.parked: deque[tuple[int, Job]] = deque()
+        self.worn: dict[int, int] = {}  # adapters of requests in the batch or its queue
+        self.loads = 0  # adapters that have not been loaded yet
         # what it has told
         self.sent = self.failures = self.inflight = self.unwell = 0
         self.moved_s = 0.0  # the last sign of life
@@ -57,8 +68,36 @@ class Node:
         if not ms:
             return 0.0
         self.made += engine.decoding
+        loading, self.loads = self.loads * LOAD_S, 0
         extra = (engine.prompt_tokens - before) * engine.preset.cost.per_token
-        return (ms + extra * (self.prefill_slow - 1)) * self.slow / 1000
+        return (ms + extra * (self.prefill_slow - 1)) * self.slow / 1000 + loading
+
+    def take(self, job: Job, adapter: int) -> None:
+        """A request arrives at the engine; it waits while its adapter has no place."""
+        if adapter < 0:
+            self.engine.waiting.append(job)
+            return
+        if adapter not in self.adapters:
+            if len(self.adapters) >= SLOTS:
+                self.parked.append((adapter, job))
+                return
+            self.loads += 1
+        self.adapters[adapter] = self.adapters.get(adapter, 0) + 1
+        self.worn[job.request.number] = adapter
+        self.engine.waiting.append(job)
+
+    def release(self, job: Job) -> None:
+        """A request has ended; those that wait for its adapter's place may have it now."""
+        adapter = self.worn.pop(job.request.number, None)
+        if adapter is None:
+            return
+        self.adapters[adapter] -= 1
+        if self.adapters[adapter]:
+            return
+        del self.adapters[adapter]
+        parked, self.parked = self.parked, deque()
+        for wanted, waiting in parked:
+            self.take(waiting, wanted)
 
     def read(self, now_s: float) -> None:
         """A reading of its metrics, as the gateway's keeper makes one."""
@@ -81,11 +120,20 @@ class Node:
             queue_s=self.queue_s,
             prefill_s=self.prefill_s,
             decode_s=self.decode_s,
+            lora=self._lora(),
+        )
+
+    def _lora(self) -> Lora:
+        return Lora(
+            tuple(str(name) for name in self.adapters),
+            tuple(str(name) for name in {name for name, _ in self.parked}),
+            SLOTS,
         )
 
     def abort(self, job: Job) -> None:
         """Its client has gone."""
         engine = self.engine
+        self.parked = deque(each for each in self.parked if each[1] is not job)
         if job in engine.waiting:
             engine.waiting.remove(job)
         elif job in engine.running:
@@ -96,6 +144,7 @@ class Node:
                 if job in engine._last_chunk:  # noqa: SLF001 - likewise
                     engine._last_chunk.remove(job)  # noqa: SLF001 - likewise
             engine._forget(job)  # noqa: SLF001 - likewise
+        self.release(job)
 
     def way(self, random: Random) -> float:
         """How long something takes to or from it."""

@@ -7,12 +7,13 @@ Left out: HTTP, and what it costs. What a fault does to a request is done here, 
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
 from benchmarks.diagnosis.asks import EPOCH_S, Ask
-from benchmarks.diagnosis.board import Board
+from benchmarks.diagnosis.board import PATIENCE_S, Board
 from benchmarks.diagnosis.fleet import Node
 from headrace.diagnose.history import STEP_S, History
 from headrace.diagnose.snapshot import Snapshot
@@ -76,6 +77,9 @@ class World:
         self.gate_s = 0.0  # what a request waits for the shared state
         self.state_s = 0.0008
         self.state_up = True
+        self.guard_s = 0.004  # what a guard looks at a prompt
+        self.class_s = 0.0006  # what the classifier does
+        self.adapters = 0  # LoRA adapters that are asked for; 0: none
         self.ledger_lag_s = 0.0
         self.ledger_up = True
         self.refuse: dict[str, tuple[float, str]] = {}  # outcome -> share, tenant or ""
@@ -180,7 +184,11 @@ class World:
         self.asks[request.number] = ask
         if ask.patience_s is not None:
             self.at(self.now_s + ask.patience_s, self._give_up, ask)
-        self.at(self.now_s + self.gate_s + self._lag(), self._offer, ask)
+        if self.adapters:
+            ask.adapter = self.random.randrange(self.adapters)
+        class_s = min(self.class_s, PATIENCE_S)
+        gates_s = self.gate_s + self.guard_s + class_s + self._lag()
+        self.at(self.now_s + gates_s, self._offer, ask)
 
     def number(self) -> int:
         """For a request that no trace has."""
@@ -229,7 +237,9 @@ class World:
             self._failed(ask, node)
             return
         ask.at_engine_s = self.now_s
-        node.engine.waiting.append(ask.job)
+        if node.empty and self.random.random() < node.empty:
+            ask.job.request = replace(ask.job.request, output_tokens=1)
+        node.take(ask.job, ask.adapter)
         if not node.engine.busy:
             self._iterate(node)
 
@@ -251,6 +261,10 @@ class World:
         outcome = "upstream_failed_connect" if node.down else "upstream_failed_500"
         self._close(ask, outcome)
         self._dispatch()
+
+    def wake(self, node: Node) -> None:
+        """Go on with what it has."""
+        self._iterate(node)
 
     def _iterate(self, node: Node) -> None:
         seconds = node.plan()
@@ -296,10 +310,14 @@ class World:
 
     def _told_end(self, ask: Ask, node: Node) -> None:
         job = ask.job
+        node.release(job)
+        if not node.engine.busy:
+            self._iterate(node)
         node.finished += 1
         waited = max(0.0, job.first_s - ask.at_engine_s)
-        prefill = min(waited, node.engine.preset.prefill_ms(
-            max(1, job.request.prompt_tokens - max(0, job.cached))) / 1000 * node.slow)  # fmt: skip
+        computed = max(1, job.request.prompt_tokens - max(0, job.cached))
+        alone_s = node.engine.preset.prefill_ms(computed) / 1000 * node.slow * node.prefill_slow
+        prefill = min(waited, alone_s)
         node.queue_s += waited - prefill
         node.prefill_s += prefill
         node.decode_s += self.now_s - job.first_s
@@ -309,6 +327,19 @@ class World:
             return
         ask.first_s = self.now_s
         self._policy.first(ask.job, self.now_s)
+        if ask.node.cut and self.random.random() < ask.node.cut:
+            self.at(self.now_s + self.random.random(), self._cut, ask, ask.node)
+        self._dispatch()
+
+    def _cut(self, ask: Ask, node: Node) -> None:
+        """Its stream breaks off, when most of the answer is still to come."""
+        if ask.over or ask.node is not node or ask.job.end_s > 0:
+            return
+        node.abort(ask.job)
+        node.inflight -= 1
+        node.failures += 1
+        self._policy.ended(ask.job, self.now_s)
+        self._close(ask, "upstream_failed_midstream")
         self._dispatch()
 
     def _end(self, ask: Ask, node: Node) -> None:

@@ -37,7 +37,7 @@ def test_the_window_begins_with_the_usual() -> None:
     """While there is no hour before it, the window's own beginning is compared."""
     seen = Lens(snapshot(60, waiting=9.0), 900.0).level("waiting", "m")
 
-    assert (9.0, 1.0, 1.0, 1.0) == seen
+    assert (9.0, 1.0, 1.0, 1.0) == seen[:4]
 
 
 def test_the_hour_before_the_window_is_the_usual() -> None:
@@ -111,3 +111,24 @@ def test_shares() -> None:
     """Parts of the whole; of nothing they are 0."""
     assert {"a": 0.25, "b": 0.75} == shares({"a": 1.0, "b": 3.0})
     assert {"a": 0.0} == shares({"a": 0.0})
+
+
+def test_a_mean_of_few_requests_must_change_more() -> None:
+    """The error of a mean is that of its steps: where they differ much, a change says little."""
+    even, uneven = (means(spread).mean("ttft", "m") for spread in (0.0, 2.0))
+
+    assert even.error < uneven.error
+    assert (True, False) == (even.rose(1.3, 0.1), uneven.rose(1.3, 0.1))
+
+
+def means(spread: float) -> Lens:
+    """First tokens of a second, and of 1.5 seconds in the last 45 s; steps differ by ``spread``."""
+    history = History()
+    took = 0.0
+    for step in range(100):
+        usual = 1.0 if step < 90 else 1.5
+        took += 5.0 * (usual + (spread if step % 7 == 0 else 0.0))
+        history.add(
+            1000.0 + 5.0 * step, {("ttft_sum", ("m",)): took, ("ttft_n", ("m",)): 5.0 * step}
+        )
+    return Lens(history.snapshot(), 900.0)

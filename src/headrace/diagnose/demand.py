@@ -1,6 +1,6 @@
 """
-The rows of the decision table about what is asked for: more of it, by whom, longer, again and
-again, refused. Pure.
+The rows of the decision table about what is asked for: more, longer, again and again, refused.
+What a single tenant asks for is tenants.py's. Pure.
 """
 
 from headrace.diagnose.facts import (
@@ -12,17 +12,15 @@ from headrace.diagnose.facts import (
     UNKNOWN_CALLER,
     WRONG,
     Facts,
-    arrived,
 )
 from headrace.diagnose.finding import Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import NAN, Seen, Span, shares
+from headrace.diagnose.lens import NAN, Span
 from headrace.diagnose.snapshot import known
+from headrace.diagnose.tenants import MORE, source
 
-MORE = 1.25  # times the usual demand
 # Times as many requests run as their pace explains: by Little's law they have more tokens to make.
 CROWD = 1.08
 LONGER = 1.35  # times the usual prompt or answer
-NOISY = 0.5  # of what came on top, from one tenant
 IDLE = 0.7  # of what replicas could hold: there is room
 STORM = 0.12  # of requests given up, failed or refused, that come again
 
@@ -47,36 +45,6 @@ def storm(facts: Facts) -> Verdict:
             fact("ended without an answer", lost, "share", rate("ended", outcome="client_gone")),
             fact("attempts of a request", attempts, "", rate("attempts")),
             fact("retries refused by the budget", refused, "/s", rate("retries_refused")),
-        ),
-    )  # fmt: skip
-
-
-def noisy(facts: Facts) -> Verdict:
-    """One tenant brings most of what came on top."""
-    if not facts.demand.rose(MORE, 0.0) and not facts.offered.rose(MORE, 0.3):
-        return "no more is asked for than usual"
-    lens = facts.lens
-    extra: dict[str, float] = {}
-    for tenant in lens.names("t_ended"):
-        seen = _tenant(facts, tenant)
-        if seen.more > 0:
-            extra[tenant] = seen.more
-    parts = shares(extra)
-    top = max(parts, key=lambda name: parts[name], default="")
-    if not top or parts[top] < NOISY or len(lens.names("t_ended")) < 2:
-        return "no tenant stands out"
-    seen = _tenant(facts, top)
-    if seen.ratio < 1.4:
-        return "no tenant asks for much more than usual"
-    return Finding(
-        "noisy-tenant", "One tenant takes what others need",
-        f"{top} brings {parts[top]:.0%} of what came on top of the usual.",
-        phase="queue", tenants=(top,),
-        evidence=(
-            fact(f"work of {top}", seen, "tokens/s", rate("t_tokens", tenant=top)),
-            fact(f"requests of {top} now", lens.level("t_active", top), "",
-                 rate("t_active", tenant=top)),
-            fact("all requests", facts.offered, "/s", rate("ended")),
         ),
     )  # fmt: skip
 
@@ -188,7 +156,7 @@ def tight(facts: Facts) -> Verdict:
         return "limits refuse no more than usual"
     room = not facts.waiting.now >= 2
     names = facts.reasons(LIMITED, facts.model)
-    tenants = _tenants(facts, LIMITED)
+    tenants = source(facts, LIMITED)
     return Finding(
         "admission-tight", "Limits refuse requests",
         f"{limits.now:.0%} of requests are refused by limits"
@@ -235,7 +203,7 @@ def aborted(facts: Facts) -> Verdict:
         return "clients hang up no more than usual"
     if any(each.name in {"first_token", "stalled", "waiting"} for each in facts.symptoms):
         return "clients hang up because answers are slow"
-    tenants = _tenants(facts, GONE)
+    tenants = source(facts, GONE)
     return Finding(
         "client-aborts", "Clients hang up on answers that are on time",
         f"{left.now:.0%} of requests are given up by their clients.",
@@ -274,7 +242,7 @@ def _refusals(
     share = facts.share(outcomes, None)
     if not share.rose(2.0, SHARE, blank=True):
         return f"not more requests than usual {words}"
-    tenants = _tenants(facts, outcomes)
+    tenants = source(facts, outcomes)
     reasons = facts.reasons(outcomes, None)
     return Finding(
         name, title, f"{share.now:.0%} of requests {words}.", phase="gateway", tenants=tenants,
@@ -283,40 +251,6 @@ def _refusals(
                  f"{rate('ended', outcome=reasons[0] if reasons else '')} / {rate('ended')}"),
         ),
     )  # fmt: skip
-
-
-def _tenant(facts: Facts, tenant: str) -> Seen:
-    """
-    A tenant's work in tokens per second: requests that came, whether or not they have ended, by
-    the tokens of those that have.
-    """
-    lens = facts.lens
-
-    def measure(span: Span) -> float:
-        ended = lens.total(span, "t_ended", tenant, None)
-        tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
-        made = sum(each for each in tokens if known(each))
-        came = arrived(lens, span, ended, "t_active", tenant)
-        each = made / ended if ended > 0 else facts.lens.ratio(span, "input_sum", "input_n", None)
-        return came * each if known(each) else 0.0
-
-    return lens.seen(measure)
-
-
-def _tenants(facts: Facts, outcomes: tuple[str, ...]) -> tuple[str, ...]:
-    """The tenant that most of these come from, if it is one."""
-    lens = facts.lens
-    kinds = [each for each in lens.names("t_ended", 1) if each.startswith(outcomes)]
-    counts = {
-        tenant: sum(
-            value for kind in kinds
-            if (value := lens.total(lens.focus, "t_ended", tenant, kind)) == value
-        )
-        for tenant in lens.names("t_ended")
-    }  # fmt: skip
-    parts = shares(counts)
-    top = max(parts, key=lambda name: parts[name], default="")
-    return (top,) if top and parts[top] >= 0.7 and len(counts) > 1 else ()
 
 
 def _flow(facts: Facts, span: Span) -> float:

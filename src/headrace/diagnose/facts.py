@@ -3,6 +3,7 @@ The numbers of one model that the decision table asks for, each in the focus and
 symptoms that users feel. Pure; what they mean is the table's.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,7 @@ class Machine:
     paced: float  # such streams in the focus
     first: Seen  # to the first byte, from its place
     engine: Seen  # the same as the engine sees it
+    prefill: Seen  # to compute a token of a prompt
     network: Seen  # the difference of the two
     check: Seen
     inflight: Seen
@@ -175,7 +177,9 @@ class Facts:
                 return NAN
             return self.count(span, prefixes, chosen) / whole
 
-        return self.lens.seen(measure)
+        seen = self.lens.seen(measure)
+        ended = self.lens.total(self.lens.focus, "ended", chosen, None) * self.lens.focus.seconds
+        return seen._replace(error=chance(seen, ended))
 
     def count(self, span: Span, prefixes: tuple[str, ...], model: str | None) -> float:
         """Requests per second that ended so."""
@@ -247,6 +251,17 @@ class Facts:
                 found.append(Symptom(name, f"{part.now:.0%} of requests {words}"))
         return tuple(found)
 
+    @property
+    def plain(self) -> bool:
+        """Whether what users feel is so plain that it is told without a cause."""
+        slow = self.first.rose(2.0, 2 * SLOW_S) or self.total.rose(2.0, 1.0)
+        names = {each.name for each in self.symptoms}
+        return (
+            slow
+            or self.pace.rose(1.7, 2 * PACE_S)
+            or bool(names - {"first_token", "pace", "total"})
+        )
+
     # --- below ------------------------------------------------------------------------------
 
     def _stalls(self) -> bool:
@@ -300,6 +315,7 @@ class Facts:
             paced=lens.total(lens.focus, "r_itl_n", name) * lens.focus.seconds,
             first=lens.mean("r_ttft", name),
             engine=lens.mean("e_first", name),
+            prefill=lens.seen(lambda span: _prefill(lens, span, name)),
             network=lens.seen(
                 lambda span: (
                     lens.ratio(span, "r_ttft_sum", "r_ttft_n", name)
@@ -326,6 +342,14 @@ class Facts:
         return told if known(told.now) else lens.mean("r_itl", name)
 
 
+def chance(seen: Seen, count: float) -> float:
+    """The standard error of a share of so many; none that have been seen count as half of one."""
+    if not count >= 1:
+        return 0.0
+    part = min(1.0, max(seen.usual if known(seen.usual) else 0.0, 0.5 / count))
+    return math.sqrt(part * (1.0 - part) / count)
+
+
 def arrived(lens: Lens, span: Span, ended: float, running: str, *labels: str | None) -> float:
     """Requests that came per second: those that ended, and what there are more of at the end."""
     if span.end - span.begin < 2:
@@ -334,6 +358,14 @@ def arrived(lens: Lens, span: Span, ended: float, running: str, *labels: str | N
     first = Span(span.grid, span.begin, span.begin + 1)
     grown = _plus(lens.total(last, running, *labels), -lens.total(first, running, *labels))
     return max(0.0, _plus(ended, grown / (span.seconds - span.grid.step_s)))
+
+
+def _prefill(lens: Lens, span: Span, name: str) -> float:
+    """Seconds for a token of a prompt that was in no cache; both are means of a request."""
+    took = lens.ratio(span, "e_prefill_sum", "e_ended", name)
+    prompt = lens.ratio(span, "e_prompt", "e_first_n", name)
+    computed = prompt - lens.ratio(span, "e_hits", "e_first_n", name)
+    return took / computed if computed > 0 else NAN
 
 
 def _plus(one: float, other: float) -> float:

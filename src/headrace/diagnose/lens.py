@@ -19,6 +19,10 @@ FOCUS_S, FOCUS_STEPS, LEAST_STEPS = 45.0, 9, 3
 STRETCHES = 24  # of the usual, at most
 BASE_COARSE = 60  # large steps before the window that are the usual
 FEW_COARSE = 5  # with fewer of them the window's own beginning is
+# Standard errors that a change of a mean must have. A look asks for some fifty numbers, steps are
+# not independent of each other, and few requests have heavy tails: three would not do.
+SURE = 4.0
+FEW_KNOWN = 6.0  # so few stretches say half as well how far a number strays as many do
 NAN = math.nan
 
 
@@ -37,13 +41,15 @@ class Span(NamedTuple):
 class Seen(NamedTuple):
     """
     A number: in the focus, and usually: its median, and the bounds that it leaves in a tenth of all
-    stretches each. NaN where nothing is known.
+    stretches each. NaN where nothing is known. ``error`` is the standard error of the difference
+    of the first two, by how much steps differ from each other; 0 where it cannot be told.
     """
 
     now: float
     usual: float
     low: float
     high: float
+    error: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -69,11 +75,15 @@ class Seen(NamedTuple):
             return False
         if not known(self.usual):
             return blank
+        if self.more < SURE * self.error:
+            return False
         return self.ratio >= ratio and self.now > self.high * 1.05
 
     def fell(self, ratio: float, least: float) -> bool:
         """Whether it is at most this part of the usual, so much less, and below what it varies."""
         if not known(self.now) or not known(self.usual) or -self.more < least:
+            return False
+        if -self.more < SURE * self.error:
             return False
         return self.ratio <= ratio and self.now < self.low * 0.95
 
@@ -92,6 +102,7 @@ class Lens:
         self.focus = _span(fine, end_s - focus_steps(fine) * fine.step_s, end_s)
         self.end_s = end_s
         self.bases = _bases(snapshot, since_s, end_s)
+        self._steps = _single(self.bases)
         self._index: dict[str, list[tuple[tuple[str, ...], Key]]] = {}
         for key in {**snapshot.coarse.series, **fine.series}:
             self._index.setdefault(key[0], []).append((key[1], key))
@@ -129,8 +140,10 @@ class Lens:
         now = measure(self.focus)
         if not usual:
             return Seen(now, NAN, NAN, NAN)
-        last = len(usual) - 1
-        return Seen(now, median(usual), usual[round(0.1 * last)], usual[round(0.9 * last)])
+        last, middle = len(usual) - 1, median(usual)
+        wide = 1.0 + FEW_KNOWN / len(usual)
+        low, high = usual[round(0.1 * last)], usual[round(0.9 * last)]
+        return Seen(now, middle, middle - wide * (middle - low), middle + wide * (high - middle))
 
     def level(self, name: str, *labels: str | None) -> Seen:
         """A series as it is."""
@@ -138,16 +151,41 @@ class Lens:
 
     def mean(self, prefix: str, *labels: str | None) -> Seen:
         """The mean of a histogram's values."""
-        return self.seen(lambda span: self.ratio(span, f"{prefix}_sum", f"{prefix}_n", *labels))
+        return self.quotient(f"{prefix}_sum", f"{prefix}_n", *labels)
 
     def quotient(self, above: str, below: str, *labels: str | None) -> Seen:
-        """One series over another."""
-        return self.seen(lambda span: self.ratio(span, above, below, *labels))
+        """One series over another, with its standard error."""
+        seen = self.seen(lambda span: self.ratio(span, above, below, *labels))
+        return seen._replace(error=self._error(above, below, *labels))
 
     def ratio(self, span: Span, above: str, below: str, *labels: str | None) -> float:
         """The same in one span; NaN where there is nothing to divide by."""
         divisor = self.total(span, below, *labels)
         return self.total(span, above, *labels) / divisor if divisor > 0 else NAN
+
+    # --- below -----------------------------------------------------------------------------
+
+    def _error(self, above: str, below: str, *labels: str | None) -> float:
+        """
+        The standard error of a ratio in the focus against the usual one, as that of a sample of
+        clusters: steps are the clusters (Cochran, Sampling Techniques, section 6.4). What a step
+        differs by from the ratio grows with what is counted in it.
+        """
+        steps = self._steps
+        parts = [
+            (self.total(step, above, *labels), self.total(step, below, *labels)) for step in steps
+        ]
+        pairs = [(a, b) for a, b in parts if known(a) and known(b)]
+        there = sum(b for _, b in pairs)
+        here = self.total(self.focus, below, *labels)
+        if len(pairs) < LEAST_STEPS or there <= 0 or not here > 0:
+            return 0.0
+        ratio = sum(a for a, _ in pairs) / there
+        spread = sum((a - ratio * b) ** 2 for a, b in pairs) / (len(pairs) - 1)
+        each = there / len(pairs)
+        long = steps[0].grid.step_s / self.focus.grid.step_s  # a coarse step is many fine ones
+        count = (self.focus.end - self.focus.begin) / long
+        return math.sqrt(spread / (count * here * each) + spread / (len(pairs) * each * each))
 
 
 def focus_steps(grid: Grid) -> int:
@@ -179,6 +217,15 @@ def _bases(snapshot: Snapshot, since_s: float, end_s: float) -> list[Span]:
 def _thinned(stretches: list[Span]) -> list[Span]:
     step = max(1, -(-len(stretches) // STRETCHES))
     return stretches[::-1][::step]
+
+
+def _single(stretches: list[Span]) -> list[Span]:
+    """The single steps of all stretches together."""
+    if not stretches:
+        return []
+    grid = stretches[0].grid
+    indices = sorted({at for span in stretches for at in range(span.begin, span.end)})
+    return [Span(grid, at, at + 1) for at in indices]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -4,13 +4,15 @@ The rows of the decision table about replicas: stuck, gone, failing, slow, far a
 Each takes the facts of a model and gives a finding, or why it is not this.
 """
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
+from headrace.diagnose import engines
 from headrace.diagnose.demand import CROWD
 from headrace.diagnose.facts import SHARE, Facts, Machine
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import Seen
+from headrace.diagnose.lens import SURE, Seen
 from headrace.diagnose.snapshot import known
 
 BROKEN = "upstream_failed_.*"
@@ -18,12 +20,17 @@ SILENT_S = 5.0  # with requests and no sign of progress; above any iteration, an
 APART = 1.35  # times as slow as its peers, each compared with its own usual
 UNEVEN = 3.5  # the same while work changes: then replicas have unequal parts of it for a while
 NEWCOMER = 3.0  # the same of a replica with a cold cache, before its first answers have ended
-ALONE = 1.6  # the same while nobody feels it, or while new replicas take over work
+ALONE = 1.45  # the same while nobody feels it, or while new replicas take over work
 SLOWER = 1.3  # times as slow as its own usual
 NETWORK_S = 0.03  # what a hop may take more before it counts
 ENOUGH, AGREES = 8.0, 1.2  # streams that ended, from which on clients must have felt it, so much
-LOST = (0.5, 0.25)  # of what caches found, whether or not somebody feels it yet
+ALIKE, BARE = 1.2, 3.0  # times as long for a prompt's token; without that so far from its peers
+FAR_OFF, FELT = 1.8, 1.1  # so slow, that clients need to have felt less of it
+UNFELT = 1.5  # times that bound, while no clients' streams can speak for it
+OFTEN = 2.5  # failures in the focus: fewer are chance
+LOST = (0.8, 0.12)  # of what caches found, whether or not somebody feels it yet
 TIGHT = 0.75  # share in use, of a cache that forgets what it should have
+UNSHARED = 0.7  # of what routing believed to be cached: it knows that prompts have changed
 AGREES_ALONE = 1.35  # the same where nothing else speaks for it
 FULL = 0.93  # share of a KV cache in use, above which a batch does not grow
 
@@ -97,7 +104,7 @@ def gone(facts: Facts) -> Verdict:
 def failing(facts: Facts) -> Verdict:
     """Replicas answer with errors, or break."""
     share = facts.share(("upstream_failed_", "timed_out_first_byte", "timed_out_chunk"))
-    bad = [m for m in facts.machines if m.failed.rose(2.0, SHARE, blank=True)]
+    bad = [m for m in facts.machines if m.failed.rose(2.0, SHARE, blank=True) and _often(m, facts)]
     if not bad:
         return "replicas fail no more requests than usual"
     new = [m for m in bad if m.new]
@@ -156,7 +163,7 @@ def slow(facts: Facts) -> Verdict:
         m
         for m in facts.serving
         if (_worse(m, excess, facts.serving) if m.new else _lags(m, excess, bounds))
-    ]
+    ] or engines.late(facts)
     if not laggards:
         return "no replica is slower than its peers"
     if 2 * usual < len(excess) and not all(m.new for m in laggards):
@@ -190,6 +197,8 @@ def full(facts: Facts) -> Verdict:
     if facts.offered.rose(1.25, 0.3) or facts.demand.rose(1.25, 0.0):
         return "more is asked for than usual: full caches are what comes of it"
     pressed = _pressed(facts)
+    if facts.hits.fell(0.6, 0.1) and facts.believed.ratio <= UNSHARED:
+        return "prompts share less than they did: full caches are what comes of it"
     if not pressed:
         return "KV caches have room and nothing is preempted"
     names = tuple(m.name for m in pressed)
@@ -212,6 +221,8 @@ def forgetful(facts: Facts) -> Verdict:
     """Prompts are computed again that were in a cache before."""
     if not facts.symptoms and not facts.hits.fell(*LOST):
         return "nobody feels anything of caches"
+    if any(m.new for m in facts.serving):
+        return "replicas have joined lately, and have cold caches"
     if facts.offered.rose(1.25, 0.3):
         return "more is asked for than usual, and new prompts are in no cache"
     lost = [m for m in facts.serving if m.hits.fell(0.75, 0.12)]
@@ -264,7 +275,9 @@ def uneven(facts: Facts) -> Verdict:
 
 def slowed(facts: Facts) -> Verdict:
     """All engines are slower at the work that they always had."""
-    slower = [m for m in facts.serving if m.pace.rose(SLOWER, 0.002)]
+    pace = facts.lens.quotient("e_running", "e_made", None)
+    sure = not known(pace.now) or pace.rose(SLOWER, 0.002)  # of all: of one it takes longer
+    slower = [m for m in facts.serving if sure and m.pace._replace(error=0.0).rose(SLOWER, 0.002)]
     if not slower or 2 * len(slower) <= len(facts.serving):
         return "most engines make tokens as fast as usual"
     if facts.crowd >= CROWD:
@@ -312,6 +325,14 @@ def _evicts(facts: Facts) -> bool:
     return facts.believed.ratio - facts.hits.ratio >= 0.25
 
 
+def _often(m: Machine, facts: Facts) -> bool:
+    """Whether it failed more often than chance would have it: a single error is nobody's fault."""
+    count = facts.lens.total(facts.lens.focus, "r_failed", m.name) * facts.lens.focus.seconds
+    usual = m.failed.usual if known(m.failed.usual) else 0.0
+    expected = usual * m.sent.now * facts.lens.focus.seconds if known(m.sent.now) else 0.0
+    return count >= max(OFTEN, expected + 3.0 * math.sqrt(expected))
+
+
 def _far(m: Machine) -> bool:
     probes = m.check.rose(2.0, NETWORK_S)
     beyond = m.network.more >= NETWORK_S / 2 or not known(m.network.now)
@@ -322,9 +343,26 @@ def _lags(m: Machine, excess: dict[str, float], bounds: tuple[float, float]) -> 
     """Slower than its work explains, and than its peers are; clients must have felt it, too."""
     apart, agrees = bounds
     own = excess.get(m.name, 1.0)
-    if m.paced >= ENOUGH and known(m.itl.usual) and m.itl.ratio < agrees:
+    if m.pace.more < SURE * m.pace.error:
         return False
+    if known(m.prefill.usual) and m.prefill.ratio < ALIKE and _apart(m, excess) < BARE:
+        return False  # a busy one: what slows an engine slows its prompts as well
+    felt = m.paced >= ENOUGH and known(m.itl.usual)
+    if felt and not _agrees(m, agrees, _apart(m, excess)):
+        return False
+    if not felt:
+        apart *= UNFELT
     return own >= SLOWER and _apart(m, excess) >= apart
+
+
+def _agrees(m: Machine, least: float, apart: float) -> bool:
+    """
+    Whether clients saw it, too. What they saw is the median pause of a stream, which a replica that
+    stops for a moment again and again hardly moves.
+    """
+    if m.itl.more < SURE * m.itl.error:
+        return False
+    return m.itl.ratio >= (FELT if apart >= FAR_OFF else least)
 
 
 def _worse(m: Machine, excess: dict[str, float], serving: Sequence[Machine]) -> bool:

@@ -80,6 +80,7 @@ TABLE: dict[str, Series] = {
     "r_silent": Series("headrace_replica_silent_seconds", "gauge", ("replica",)),
     "r_check": Series("headrace_health_check_seconds", "gauge", ("replica",)),
     "r_unwell": Series("headrace_health_check_failures_total", "rate", ("replica",)),
+    "r_skew": Series("headrace_replica_clock_skew_seconds", "gauge", ("replica",)),
     "r_age": Series("headrace_replica_load_age_seconds", "gauge", ("replica",)),
     "r_ready": Series("headrace_replica_state", "gauge", ("replica",), {"state": ROUTABLE}),
     "r_coming": Series("headrace_replica_state", "gauge", ("replica",), {"state": COMING}),
@@ -105,10 +106,17 @@ TABLE: dict[str, Series] = {
     "e_queue_sum": _engine("queue_seconds_total", "rate"),
     "e_prefill_sum": _engine("prefill_seconds_total", "rate"),
     "e_decode_sum": _engine("decode_seconds_total", "rate"),
+    "e_lora": _engine("lora_running_adapters", "gauge"),
+    "e_lora_waiting": _engine("lora_waiting_adapters", "gauge"),
+    "e_lora_places": _engine("lora_adapter_places", "gauge"),
     # --- tenants
     "t_ended": Series("headrace_tenant_requests_total", "rate", ("tenant", "outcome")),
     "t_tokens": Series("headrace_tenant_tokens_total", "rate", ("tenant", "kind")),
     "t_active": Series("headrace_tenant_active_requests", "gauge", ("tenant",)),
+    # --- what looks at a request before it waits
+    **_histogram("guard_seconds", "guard", "guard"),
+    **_histogram("classification_seconds", "class"),
+    "classified": Series("headrace_classifications_total", "rate", ("why",)),
     # --- the gateway itself
     **_histogram("event_loop_delay_seconds", "late"),
     "cpu": Series("process_cpu_seconds_total", "rate"),

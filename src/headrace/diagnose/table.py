@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from headrace.diagnose import demand, inner, machines, place
+from headrace.diagnose import demand, engines, inner, machines, place, tenants
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
 from headrace.diagnose.history import STEP_S
@@ -64,6 +64,19 @@ TABLE = (
         " is down",
         inner.state,
         "Look at Redis: its CPU, its slow log, and the way to it.", always=True),
+    Row("guard-slow", "a look of a guard takes 50 ms more and 2.5 times the usual",
+        inner.guards,
+        "Look at what the guard asks: its endpoint, its workers; or let it look beside.",
+        always=True),
+    Row("classifier-slow",
+        "a judgement takes 30 ms more and 2.5 times the usual, or 10 % more of requests are not"
+        " judged",
+        inner.classifier,
+        "Look at the embeddings endpoint; requests go on with the default class meanwhile.",
+        always=True),
+    Row("clock-skew", "a clock has moved by 5 s against ours, or ours against all",
+        inner.clock,
+        "Look at NTP on that machine (`chronyc tracking`); then at refused tokens.", always=True),
     Row("bad-rollout",
         "all replicas that fail or are slow joined after the usual was taken, and older ones"
         " are well",
@@ -88,6 +101,11 @@ TABLE = (
         "Drain it and look at its GPU: clocks, temperature, power cap, a neighbour on the"
         " same GPU.",
         always=True),
+    Row("empty-answers",
+        "answers of a replica have 0.55 times the usual tokens, or all of them half",
+        engines.empty,
+        "Ask the replica directly; look at its chat template, its stop tokens, its weights.",
+        always=True),
     Row("slow-clients", "a tenth of running requests have clients that do not read",
         inner.readers,
         "Look at the clients' network and code; answers wait in their sockets, engines are"
@@ -100,6 +118,10 @@ TABLE = (
         demand.strangers,
         "See whether a key was revoked or has expired, or an issuer's keys changed.",
         always=True),
+    Row("tenant-errors",
+        "a fifth more of one tenant's requests are wrong, and 90 % of such requests are its own",
+        tenants.errors,
+        "Tell the tenant; its log lines name the error.", always=True),
     Row("bad-requests", "3 % more of requests are refused for what is in them",
         demand.wrong,
         "Look at the error in the log; a client has changed, or an engine refuses a"
@@ -109,9 +131,22 @@ TABLE = (
         demand.vanished,
         "Look before the gateway: clients, DNS, load balancer, edge, certificates.",
         always=True),
+    Row("tenant-limited",
+        "limits refuse a fifth more of one tenant's requests, and of nobody else's",
+        tenants.limited,
+        "See what the tenant does (`headrace limits show`); raise its limit, or leave it.",
+        always=True),
     Row("admission-tight", "limits refuse 3 % more of requests",
         demand.tight,
         "Raise the limit that refuses, or tell the tenant; `headrace limits show` names it.",
+        always=True),
+    Row("lora-thrash", "adapters wait while a batch has as many as it may",
+        engines.adapters,
+        "Raise --max-loras, or send each adapter to replicas of its own."),
+    Row("discovery-loss",
+        "three tenths of replicas have left without a failed probe, and it is felt",
+        engines.undiscovered,
+        "Look at what tells of replicas: DNS records, the selector of pods, the file.",
         always=True),
     Row("retry-storm", "12 % more of requests end without an answer, and more come than usual",
         demand.storm,
@@ -119,7 +154,7 @@ TABLE = (
         " cause below."),
     Row("noisy-tenant",
         "demand is 1.25 times the usual, and one tenant brings half of what came on top",
-        demand.noisy,
+        tenants.noisy,
         "Limit the tenant, give it a lower class or weight; see `headrace usage --by"
         " tenant`."),
     Row("long-prompts", "prompts have 1.35 times the usual tokens",
@@ -146,11 +181,17 @@ TABLE = (
     Row("capacity",
         "more is asked for than usual or fewer replicas serve, and requests wait or crowd",
         demand.saturated, "Add replicas; until then shed the lowest class."),
+    Row("slow-prefill",
+        "on most engines a token of a prompt takes 1.8 times as long, and 1.5 times as much more"
+        " as a token of an answer",
+        engines.prefill,
+        "Look at flags of prefill (chunk size, attention backend, prefix caching) and GPU clocks.",
+        always=True),
+    Row("slow-fleet", "most engines take 1.3 times as long per token, with no more demand",
+        machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
     Row("hot-spot", "one replica has three times the requests of the others",
         machines.uneven,
         "See what pins requests: sessions, stored responses, one prefix that all share."),
-    Row("slow-fleet", "most engines take 1.3 times as long per token, with no more demand",
-        machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
     Row("client-aborts", "3 % more of clients hang up while answers are on time",
         demand.aborted,
         "Ask the clients: a time-out of theirs, a page that is left, a proxy between."),
@@ -217,7 +258,7 @@ def _look(lens: Lens, model: str | None, replicas: Iterable[str] | None) -> Diag
             cleared.append(Cleared(row.name, verdict))
     if matched:
         first, *also = matched
-    elif facts.symptoms:
+    elif facts.plain:
         first, also = (
             replace(
                 place.unknown(facts), advice=LAST["unknown"], runbook=RUNBOOK.format("unknown")

@@ -77,6 +77,21 @@ class LoadView(Struct, frozen=True, gc=False):
     lora: Lora | None = None
 
     @property
+    def lora_running(self) -> float | None:
+        """Adapters that the batch has requests of; None without LoRA."""
+        return float(len(self.lora.running)) if self.lora is not None else None
+
+    @property
+    def lora_waiting(self) -> float | None:
+        """Adapters whose requests wait for a place."""
+        return float(len(self.lora.waiting)) if self.lora is not None else None
+
+    @property
+    def lora_places(self) -> float | None:
+        """Adapters that fit into one batch."""
+        return float(self.lora.max_adapters) if self.lora is not None else None
+
+    @property
     def pulse(self) -> tuple[float, ...]:
         """
         The numbers that only the engine's own loop moves.

@@ -7,6 +7,7 @@ no record and count in no request metric.
 
 import asyncio
 import time
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -48,6 +49,7 @@ class Probe:
         self._replica = replica
         self._pool = Pool(replica.address, connect_s)
         self.took_s = 0.0  # to answer the latest GET /health that was good
+        self.skew_s: float | None = None  # its clock before ours, of answers that tell a date
 
     async def health(self, timeout_s: float) -> None:
         """
@@ -109,6 +111,7 @@ class Probe:
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self._pool.send(head, (body,))
+                self._compare(reply.header(b"date"))
                 try:
                     return reply.status, await whole(reply, MAX_BYTES)
                 finally:
@@ -121,3 +124,15 @@ class Probe:
             raise Failed(f"{what}: {broken.reason}", slow=slow) from None
         except Exhausted as ours:
             raise Failed(ours.message, unasked=True) from None
+
+    def _compare(self, date: bytes) -> None:
+        """
+        How far its clock is from ours. A date has whole seconds and may have been made up to one
+        second ago (servers keep it), so that less than two seconds are no difference.
+        """
+        try:
+            theirs = parsedate_to_datetime(date.decode("latin-1")).timestamp() if date else None
+        except ValueError:
+            return
+        if theirs is not None:
+            self.skew_s = theirs - time.time()

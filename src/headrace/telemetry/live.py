@@ -46,6 +46,9 @@ TABLE = (
         "For how long a replica with requests has shown no sign of progress.", _REPLICA),
     Row("headrace_health_check_seconds", "gauge",
         "What a replica took to answer its latest good probe.", _REPLICA),
+    Row("headrace_replica_clock_skew_seconds", "gauge",
+        "How far a replica's clock is before ours, by the date of its latest answer to a probe.",
+        _REPLICA),
     # --- engines, as they told when they were last read
     Row("headrace_engine_running_requests", "gauge", "Requests in an engine's batch.", _REPLICA),
     Row("headrace_engine_waiting_requests", "gauge", "Requests in an engine's queue.", _REPLICA),
@@ -71,6 +74,12 @@ TABLE = (
         "Time of an engine's requests from the queue to the first token.", _REPLICA),
     Row("headrace_engine_decode_seconds_total", "counter",
         "Time of an engine's requests from the first token to the last.", _REPLICA),
+    Row("headrace_engine_lora_running_adapters", "gauge",
+        "LoRA adapters that an engine's batch has requests of.", _REPLICA),
+    Row("headrace_engine_lora_waiting_adapters", "gauge",
+        "LoRA adapters whose requests wait in an engine.", _REPLICA),
+    Row("headrace_engine_lora_adapter_places", "gauge",
+        "LoRA adapters that fit into one batch of an engine.", _REPLICA),
     # --- money
     Row("headrace_cost_total", "counter",
         "What requests cost by the price book, in its currency.", ("model", "currency")),

@@ -4,7 +4,7 @@ the history that `headrace why` reads. What requests left behind is telemetry's.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from headrace.fleet.load import LoadView
@@ -36,6 +36,9 @@ ENGINE = {
     "queue_s": "headrace_engine_queue_seconds_total",
     "prefill_s": "headrace_engine_prefill_seconds_total",
     "decode_s": "headrace_engine_decode_seconds_total",
+    "lora_running": "headrace_engine_lora_running_adapters",
+    "lora_waiting": "headrace_engine_lora_waiting_adapters",
+    "lora_places": "headrace_engine_lora_adapter_places",
 }
 
 
@@ -127,6 +130,7 @@ class Sight:
     def _of_wards(self, present: tuple[Replica, ...]) -> dict[str, Values]:
         silent: dict[tuple[str, ...], float] = {}
         checks: dict[tuple[str, ...], float] = {}
+        skews: dict[tuple[str, ...], float] = {}
         views: dict[tuple[str, ...], LoadView] = {}
         for replica in present:
             ward = self._wards.ward(replica)
@@ -135,16 +139,28 @@ class Sight:
             silent[replica.name,] = ward.still_s
             if ward.probe.took_s:
                 checks[replica.name,] = ward.probe.took_s
+            if ward.probe.skew_s is not None:
+                skews[replica.name,] = ward.probe.skew_s
             if ward.load is not None:
                 views[replica.name,] = ward.load
         return {
             "headrace_replica_silent_seconds": silent,
             "headrace_health_check_seconds": checks,
-            **{
-                metric: {name: getattr(view, field) for name, view in views.items()}
-                for field, metric in ENGINE.items()
-            },
+            "headrace_replica_clock_skew_seconds": skews,
+            **engines(views),
         }
+
+
+def engines(views: Mapping[tuple[str, ...], LoadView]) -> dict[str, Values]:
+    """What engines tell of themselves, by metric; nothing where an engine does not tell it."""
+    return {
+        metric: {
+            name: value
+            for name, view in views.items()
+            if (value := getattr(view, field)) is not None
+        }
+        for field, metric in ENGINE.items()
+    }
 
 
 def phase(exchange: Exchange) -> str:

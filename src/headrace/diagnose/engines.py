@@ -1,0 +1,196 @@
+"""
+The rows of the decision table about what engines give and what is known of them: empty answers,
+slow prefill, adapters without a place, replicas that nobody tells of any more. Pure.
+"""
+
+from statistics import median
+
+from headrace.diagnose.facts import Facts, Machine
+from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
+from headrace.diagnose.lens import NAN, Seen, Span
+from headrace.diagnose.snapshot import known
+from headrace.diagnose.speed import STALLED
+
+EMPTY, EMPTY_ALL = 0.55, 0.5  # of the usual tokens of an answer: of one replica, of all
+TOKENS = 10.0  # that an answer has less
+PREFILL = 1.8  # times as long for a token of a prompt
+PREFILL_ONE = 2.0  # the same of one replica, beside its peers
+PREFILL_S = 0.05  # longer to a first token
+ENOUGH = 8.0  # answers in the focus, from which on their mean says something
+LOST = 0.3  # of the fleet
+CROWDED = 1.4  # times as many requests at each replica that is left
+
+
+def empty(facts: Facts) -> Verdict:
+    """Answers end before they have said anything."""
+    lens = facts.lens
+    whole = lens.quotient("e_made", "e_ended", None)
+    made = {m.name: _answers(facts, m.name, whole) for m in facts.serving}
+    hit = [
+        name for name, seen in made.items()
+        if seen.fell(EMPTY, TOKENS)
+        and lens.total(lens.focus, "e_ended", name) * lens.focus.seconds >= ENOUGH
+    ]  # fmt: skip
+    everywhere = 2 * len(hit) > len(made)
+    if not hit or (everywhere and not facts.output.fell(EMPTY_ALL, TOKENS)):
+        return "answers have as many tokens as usual"
+    where = "every replica" if everywhere else listed(hit)
+    return Finding(
+        "empty-answers", "Answers are empty or end at once",
+        f"An answer of {where} has {median([made[name].now for name in hit]):.0f} tokens, usually"
+        f" {median([made[name].usual for name in hit]):.0f}.",
+        phase="decode", replicas=tuple(hit),
+        evidence=(
+            *(fact(f"tokens of an answer of {name}", made[name], "",
+                f"{rate('e_made', replica=name)} / {rate('e_ended', replica=name)}")
+              for name in hit),
+            fact("tokens of an answer, as clients got them", facts.output, "", mean("output")),
+            fact("requests", facts.offered, "/s", rate("ended")),
+        ),
+    )  # fmt: skip
+
+
+def prefill(facts: Facts) -> Verdict:
+    """Prompts take longer to compute everywhere, tokens do not, beyond what waits for prompts."""
+    if facts.changed:
+        return "engines have other prompts than usual, or more of them"
+    costs = {m.name: m.prefill for m in facts.serving}
+    slower = [m for m in facts.serving if costs[m.name].rose(PREFILL, 0.0)]
+    felt = [m for m in slower if m.engine.more >= PREFILL_S]
+    if not felt or 2 * len(slower) <= len(facts.serving):
+        return "most engines compute prompts as fast as usual"
+    times = median([costs[m.name].ratio for m in slower])
+    decode = median([decoding(facts, m.name).ratio for m in slower])
+    if times < 1.5 * decode:
+        return "tokens take as much longer as prompts: it is not prefill alone"
+    names = tuple(m.name for m in slower)
+    evidence: list[Evidence] = []
+    for m in slower:
+        evidence += [
+            fact(f"seconds for a token of a prompt at {m.name}", costs[m.name], "s",
+                 f"{rate('e_prefill_sum', replica=m.name)} / ({rate('e_prompt', replica=m.name)}"
+                 f" - {rate('e_hits', replica=m.name)})"),
+            fact(f"first token of {m.name}", m.engine, "s",
+                 f"{rate('e_first_sum', replica=m.name)} / {rate('e_first_n', replica=m.name)}"),
+        ]  # fmt: skip
+    return Finding(
+        "slow-prefill", "Prompts take longer to compute",
+        f"A token of a prompt takes {times:.1f} times as long as usual, on {listed(names)}, while"
+        " prompts are what they were.",
+        phase="prefill", replicas=names, evidence=tuple(evidence),
+    )  # fmt: skip
+
+
+def late(facts: Facts) -> list[Machine]:
+    """Replicas whose prompts take far longer than those of their peers, each by its own usual."""
+    if facts.changed or len(facts.serving) < 2:
+        return []
+    ratios = {m.name: m.prefill.ratio for m in facts.serving}
+    usual = sorted(ratios.values())[: (len(ratios) + 1) // 2]
+    return [
+        m for m in facts.serving
+        if m.prefill.rose(PREFILL_ONE, 0.0) and m.engine.more >= 2 * PREFILL_S
+        and ratios[m.name] >= PREFILL_ONE * max(1.0, median(usual))
+    ]  # fmt: skip
+
+
+def adapters(facts: Facts) -> Verdict:
+    """More adapters are asked for than fit into a batch."""
+    lens = facts.lens
+    hit = []
+    for m in facts.serving:
+        waiting = lens.level("e_lora_waiting", m.name)
+        running = lens.total(lens.focus, "e_lora", m.name)
+        places = lens.last("e_lora_places", m.name)
+        if waiting.rose(2.0, 0.5, blank=True) and running >= places - 0.5:
+            hit.append((m.name, waiting))
+    if not hit:
+        return "every LoRA adapter that is asked for has a place"
+    names = tuple(name for name, _ in hit)
+    evidence: list[Evidence] = []
+    for name, waiting in hit:
+        evidence += [
+            fact(f"adapters that wait at {name}", waiting, "",
+                 rate("e_lora_waiting", replica=name)),
+            fact(f"adapters in the batch of {name}", lens.level("e_lora", name), "",
+                 rate("e_lora", replica=name)),
+        ]  # fmt: skip
+    return Finding(
+        "lora-thrash", "More LoRA adapters are asked for than fit",
+        f"At {listed(names)} requests wait for a place of their adapter:"
+        f" {max(waiting.now for _, waiting in hit):.0f} adapters wait at worst.",
+        phase="engine queue", replicas=names, evidence=tuple(evidence),
+    )  # fmt: skip
+
+
+def undiscovered(facts: Facts) -> Verdict:
+    """Replicas have left that nobody found unwell, and those that stayed have too much to do."""
+    lens = facts.lens
+    replicas = lens.level("replicas", facts.model)
+    now = lens.last("replicas", facts.model)
+    lost = replicas.usual - now
+    if not lost >= max(0.9, LOST * replicas.usual):
+        return "as many replicas serve as usual"
+    coming = [name for name in lens.names("r_coming") if lens.last("r_coming", name) >= 1]
+    away = [name for name in lens.names("away") if lens.last("away", name) >= 1]
+    if coming or away:
+        return "replicas are on their way, or set aside by their supervisor"
+    gone = tuple(name for name in lens.names("r_ready") if _left(facts, name))
+    if len(gone) < lost - 0.5:
+        return "replicas that are missing were found unwell"
+    each = lens.seen(lambda span: _per_replica(facts, span))
+    if not facts.symptoms and not each.rose(CROWDED, 1.0):
+        return "fewer replicas serve, and nobody feels it"
+    return Finding(
+        "discovery-loss", "Replicas are not in the fleet any more, though they were well",
+        f"{listed(gone)} left without a failed probe; {now:.0f} of {replicas.usual:.0f} replicas"
+        " serve.",
+        phase="queue", replicas=gone,
+        evidence=(
+            fact("replicas that serve", replicas, "", rate("replicas")),
+            fact("requests at each of them", each, "",
+                 f"{rate('active')} / {rate('replicas')}"),
+            *(fact(f"failed health checks of {name}", lens.level("r_unwell", name), "/s",
+                rate("r_unwell", replica=name)) for name in gone),
+        ),
+    )  # fmt: skip
+
+
+def decoding(facts: Facts, name: str) -> Seen:
+    """Seconds for a token of a running request, without the time in which prompts are computed."""
+    lens = facts.lens
+
+    def measure(span: Span) -> float:
+        pace = lens.ratio(span, "e_running", "e_made", name)
+        each = lens.ratio(span, "e_prefill_sum", "e_ended", name)
+        stalled = lens.total(span, "e_first_n", name) * each
+        return pace * (1.0 - min(STALLED, stalled)) if known(stalled) else pace
+
+    return lens.seen(measure)
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _answers(facts: Facts, name: str, whole: Seen) -> Seen:
+    """
+    Tokens of a replica's answers beside those that all usually have: one that has just joined has
+    ended only short ones, and has no usual of its own.
+    """
+    own = facts.lens.quotient("e_made", "e_ended", name)
+    return whole._replace(now=own.now, error=max(own.error, whole.error))
+
+
+def _left(facts: Facts, name: str) -> bool:
+    """Whether it was ready, is not in the fleet now, and nobody found it unwell."""
+    lens = facts.lens
+    was, now = lens.level("r_ready", name).usual, lens.last("r_ready", name)
+    if not was >= 0.5 or now >= 0.5:
+        return False
+    bad = [lens.total(lens.focus, "r_unwell", name), lens.total(lens.focus, "r_moves", name)]
+    return not any(value > 0 for value in bad)
+
+
+def _per_replica(facts: Facts, span: Span) -> float:
+    replicas = facts.lens.total(span, "replicas", facts.model)
+    return facts.lens.total(span, "active", facts.model, None) / replicas if replicas > 0 else NAN

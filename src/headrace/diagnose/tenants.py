@@ -1,0 +1,164 @@
+"""
+The rows of the decision table about single tenants: whose demand, whose errors, whose limit, while
+all others are well. What all of them ask for is demand.py's. Pure.
+"""
+
+from headrace.diagnose.facts import LIMITED, WRONG, Facts, arrived
+from headrace.diagnose.finding import Finding, Verdict, fact, rate
+from headrace.diagnose.lens import NAN, Seen, Span, shares
+from headrace.diagnose.snapshot import known
+
+MORE = 1.25  # times the usual demand
+NOISY = 0.5  # of what came on top, from one tenant
+OWN = 0.9  # of the refusals, from one tenant: they are its own
+HIT = 0.2  # of its requests, that are refused
+FEW = 8.0  # refusals in the focus: fewer are somebody's try
+MOST = 0.7  # of something, from one tenant
+
+
+def noisy(facts: Facts) -> Verdict:
+    """One tenant brings most of what came on top."""
+    if not facts.demand.rose(MORE, 0.0) and not facts.offered.rose(MORE, 0.3):
+        return "no more is asked for than usual"
+    lens = facts.lens
+    extra: dict[str, float] = {}
+    for tenant in lens.names("t_ended"):
+        seen = _work(facts, tenant)
+        if seen.more > 0:
+            extra[tenant] = seen.more
+    parts = shares(extra)
+    top = max(parts, key=lambda name: parts[name], default="")
+    if not top or parts[top] < NOISY or len(lens.names("t_ended")) < 2:
+        return "no tenant stands out"
+    seen = _work(facts, top)
+    if seen.ratio < 1.4:
+        return "no tenant asks for much more than usual"
+    return Finding(
+        "noisy-tenant", "One tenant takes what others need",
+        f"{top} brings {parts[top]:.0%} of what came on top of the usual.",
+        phase="queue", tenants=(top,),
+        evidence=(
+            fact(f"work of {top}", seen, "tokens/s", rate("t_tokens", tenant=top)),
+            fact(f"requests of {top} now", lens.level("t_active", top), "",
+                 rate("t_active", tenant=top)),
+            fact("all requests", facts.offered, "/s", rate("ended")),
+        ),
+    )  # fmt: skip
+
+
+def errors(facts: Facts) -> Verdict:
+    """One tenant's requests are wrong."""
+    tenant = alone(facts, WRONG)
+    if not tenant:
+        return "no single tenant's requests are wrong"
+    return _refused(
+        facts, tenant, WRONG, "tenant-errors", "One tenant's requests are wrong",
+        "are refused for what is in them; those of others are not",
+    )  # fmt: skip
+
+
+def limited(facts: Facts) -> Verdict:
+    """One tenant has come to its limit."""
+    tenant = alone(facts, LIMITED)
+    if not tenant:
+        return "no single tenant is refused by limits"
+    return _refused(
+        facts, tenant, LIMITED, "tenant-limited", "One tenant is refused by its limits",
+        "are refused by limits; those of others are not",
+    )  # fmt: skip
+
+
+def alone(facts: Facts, outcomes: tuple[str, ...]) -> str:
+    """The one tenant that has come to end so, while no other does; empty when there is none."""
+    lens = facts.lens
+    names = lens.names("t_ended")
+    counts = _counts(facts, outcomes)
+    top = max(counts, key=lambda name: counts[name], default="")
+    if len(names) < 2 or not top or counts[top] * lens.focus.seconds < FEW:
+        return ""
+    others = [name for name in names if name != top and _ended(facts, lens.focus, name) > 0]
+    if not others or counts[top] < OWN * sum(counts.values()):
+        return ""
+    return top if _share(facts, top, outcomes).rose(2.0, HIT, blank=True) else ""
+
+
+def source(facts: Facts, outcomes: tuple[str, ...]) -> tuple[str, ...]:
+    """The tenant that most of these come from, if it is one."""
+    counts = _counts(facts, outcomes)
+    parts = shares(counts)
+    top = max(parts, key=lambda name: parts[name], default="")
+    return (top,) if top and parts[top] >= MOST and len(counts) > 1 else ()
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _refused(
+    facts: Facts, tenant: str, outcomes: tuple[str, ...], name: str, title: str, words: str
+) -> Finding:  # fmt: skip
+    seen = _share(facts, tenant, outcomes)
+    kinds = facts.lens.names("t_ended", 1)
+    found = {
+        kind: facts.lens.total(facts.lens.focus, "t_ended", tenant, kind)
+        for kind in kinds if kind.startswith(outcomes)
+    }  # fmt: skip
+    most = max(found, key=lambda kind: found[kind] if known(found[kind]) else 0.0)
+    return Finding(
+        name, title, f"{seen.now:.0%} of {tenant}'s requests {words} ({most}).",
+        phase="gateway", tenants=(tenant,),
+        evidence=(
+            fact(f"refused of {tenant}", seen, "share",
+                 f"{rate('t_ended', tenant=tenant, outcome=most)}"
+                 f" / {rate('t_ended', tenant=tenant)}"),
+            fact("refused of all", facts.share(outcomes, None), "share",
+                 f"{rate('ended', outcome=most)} / {rate('ended')}"),
+        ),
+    )  # fmt: skip
+
+
+def _share(facts: Facts, tenant: str, outcomes: tuple[str, ...]) -> Seen:
+    def measure(span: Span) -> float:
+        whole = _ended(facts, span, tenant)
+        return _count(facts, span, tenant, outcomes) / whole if whole > 0 else NAN
+
+    return facts.lens.seen(measure)
+
+
+def _counts(facts: Facts, outcomes: tuple[str, ...]) -> dict[str, float]:
+    """What each tenant has more of these than usual, per second."""
+    lens = facts.lens
+    found = {}
+    for tenant in lens.names("t_ended"):
+        seen = lens.seen(lambda span, name=tenant: _count(facts, span, name, outcomes))  # type: ignore[misc]
+        found[tenant] = max(0.0, seen.more)
+    return found
+
+
+def _count(facts: Facts, span: Span, tenant: str, outcomes: tuple[str, ...]) -> float:
+    lens = facts.lens
+    kinds = [each for each in lens.names("t_ended", 1) if each.startswith(outcomes)]
+    found = [lens.total(span, "t_ended", tenant, kind) for kind in kinds]
+    return sum(each for each in found if known(each))
+
+
+def _ended(facts: Facts, span: Span, tenant: str) -> float:
+    ended = facts.lens.total(span, "t_ended", tenant, None)
+    return ended if known(ended) else 0.0
+
+
+def _work(facts: Facts, tenant: str) -> Seen:
+    """
+    A tenant's work in tokens per second: requests that came, whether or not they have ended, by
+    the tokens of those that have.
+    """
+    lens = facts.lens
+
+    def measure(span: Span) -> float:
+        ended = lens.total(span, "t_ended", tenant, None)
+        tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
+        made = sum(each for each in tokens if known(each))
+        came = arrived(lens, span, ended, "t_active", tenant)
+        each = made / ended if ended > 0 else facts.lens.ratio(span, "input_sum", "input_n", None)
+        return came * each if known(each) else 0.0
+
+    return lens.seen(measure)

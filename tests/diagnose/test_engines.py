@@ -1,0 +1,130 @@
+"""engines.py: empty answers, slow prefill, adapters without a place, forgotten replicas."""
+
+from collections.abc import Mapping
+
+from headrace.diagnose.finding import Diagnosis
+from headrace.diagnose.history import History
+from headrace.diagnose.table import diagnose
+
+STEPS, CHANGE = 96, 84  # of five seconds; the last minute is another one
+REPLICAS = ("a", "b", "c", "d")
+USUAL = {
+    "tokens": 100.0, "prompt": 1000.0, "prefill_s": 0.1, "first_s": 0.15, "pace_s": 0.02,
+    "adapters": 3.0, "wait": 0.0, "ready": 1.0,
+}  # fmt: skip
+
+
+def asked(now: Mapping[str, Mapping[str, float]]) -> Diagnosis:
+    """
+    Four replicas that answer a request a second each; ``now`` says what is other in the last minute
+    at which of them.
+    """
+    history = History()
+    counts = {(key, name): 0.0 for key in KEYS for name in REPLICAS}
+    for step in range(STEPS):
+        gauges: dict[tuple[str, tuple[str, ...]], float] = {}
+        live = 0.0
+        for name in REPLICAS:
+            state = {**USUAL, **(now.get(name, {}) if step >= CHANGE else {})}
+            live += state["ready"]
+            for key, value in growth(state).items():
+                counts[key, name] += 5.0 * value * state["ready"]
+            gauges |= {
+                ("r_inflight", (name,)): 8.0 * state["ready"],
+                ("r_ready", (name,)): state["ready"],
+                ("e_running", (name,)): state["pace_s"] * state["tokens"],
+                ("e_lora", (name,)): state["adapters"], ("e_lora_waiting", (name,)): state["wait"],
+                ("e_lora_places", (name,)): 4.0,
+            }  # fmt: skip
+        total = 20.0 * (step + 1)
+        tokens = sum(counts["e_made", name] for name in REPLICAS)
+        late = 5.0 if step >= CHANGE and "first" in now else 0.1
+        history.add(
+            1000.0 + 5.0 * step,
+            {
+                **gauges, **{(key, (name,)): value for (key, name), value in counts.items()},
+                ("ended", ("m", "completed")): total, ("output_n", ("m",)): total,
+                ("output_sum", ("m",)): tokens, ("ttft_n", ("m",)): total,
+                ("ttft_sum", ("m",)): 2.0 * min(step, CHANGE) + 20.0 * max(0, step - CHANGE) * late,
+                ("active", ("m", "streaming")): 32.0, ("waiting", ("m",)): 0.0,
+                ("replicas", ("m",)): live,
+            },
+        )  # fmt: skip
+    return diagnose(history.snapshot(), 900.0)
+
+
+KEYS = (
+    "e_made", "e_ended", "e_prompt", "e_hits", "e_queries", "e_first_n", "e_first_sum",
+    "e_prefill_sum", "e_queue_sum", "r_sent",
+)  # fmt: skip
+
+
+def growth(state: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "e_made": state["tokens"], "e_ended": 1.0, "e_prompt": state["prompt"],
+        "e_hits": 500.0, "e_queries": state["prompt"], "e_first_n": 1.0,
+        "e_first_sum": state["first_s"], "e_prefill_sum": state["prefill_s"],
+        "e_queue_sum": 0.0, "r_sent": 1.0,
+    }  # fmt: skip
+
+
+def everywhere(**state: float) -> dict[str, dict[str, float]]:
+    return dict.fromkeys(REPLICAS, state)
+
+
+def test_all_is_well() -> None:
+    """Nothing is said while nothing changes."""
+    assert "nothing" == asked({}).finding.name
+
+
+def test_a_replica_that_says_nothing() -> None:
+    """Answers of one token, fast and without an error, are found at the one that gives them."""
+    found = asked({"b": {"tokens": 1.0}}).finding
+
+    assert ("empty-answers", ("b",)) == (found.name, found.replicas)
+    assert "e_made" not in found.evidence[0].promql
+    assert "headrace_engine_generation_tokens_total" in found.evidence[0].promql
+
+
+def test_a_fleet_that_says_nothing() -> None:
+    """The same on all replicas."""
+    found = asked(everywhere(tokens=1.0)).finding
+
+    assert ("empty-answers", REPLICAS) == (found.name, found.replicas)
+
+
+def test_shorter_answers_are_well() -> None:
+    """Answers that are a quarter shorter are what clients asked for."""
+    assert "nothing" == asked(everywhere(tokens=75.0)).finding.name
+
+
+def test_slow_prefill() -> None:
+    """Prompts that take three times as long everywhere, while tokens do not."""
+    found = asked(everywhere(prefill_s=0.3, first_s=0.4)).finding
+
+    assert ("slow-prefill", "prefill", REPLICAS) == (found.name, found.phase, found.replicas)
+
+
+def test_slow_prefill_of_one_is_its_own() -> None:
+    """The same at one replica is a slow replica."""
+    found = asked({"c": {"prefill_s": 0.4, "first_s": 0.6}}).finding
+
+    assert ("slow-replica", ("c",)) == (found.name, found.replicas)
+
+
+def test_adapters_without_a_place() -> None:
+    """Adapters that wait while a batch has all it may are named when users feel it."""
+    felt: dict[str, dict[str, float]] = {"first": {}}
+    found = asked({**felt, "d": {"adapters": 4.0, "wait": 6.0}}).finding
+    room = asked({**felt, "d": {"adapters": 2.0, "wait": 6.0}})
+
+    assert ("lora-thrash", ("d",)) == (found.name, found.replicas)
+    assert "lora-thrash" in {each.name for each in room.ruled_out}
+
+
+def test_replicas_that_are_not_told_of() -> None:
+    """Replicas that leave without a failed probe are missed when it is felt, and named."""
+    gone = {"a": {"ready": 0.0}, "b": {"ready": 0.0}}
+    found = asked({**gone, "first": {}}).finding
+
+    assert ("discovery-loss", ("a", "b")) == (found.name, found.replicas)

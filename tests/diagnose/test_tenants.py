@@ -1,0 +1,77 @@
+"""tenants.py: whose demand, whose errors, whose limit; and when it is everybody's."""
+
+from collections.abc import Mapping
+
+from headrace.diagnose.history import History
+from headrace.diagnose.snapshot import Snapshot
+from headrace.diagnose.table import diagnose
+
+STEPS, CHANGE = 96, 84  # of five seconds; the last minute is another one
+
+
+def told(usual: Mapping[str, float], now: Mapping[str, float], outcome: str) -> Snapshot:
+    """Tenants, each with two requests a second, of which so many per second end so."""
+    history = History()
+    bad = dict.fromkeys(usual, 0.0)
+    for step in range(STEPS):
+        shares = usual if step < CHANGE else now
+        for name in bad:
+            bad[name] += 10.0 * shares[name]
+        good = {name: 10.0 * (step + 1) - bad[name] for name in bad}
+        history.add(
+            1000.0 + 5.0 * step,
+            {
+                ("ended", ("m", "completed")): sum(good.values()),
+                ("ended", ("m", outcome)): sum(bad.values()),
+                **{("t_ended", (name, "completed")): value for name, value in good.items()},
+                **{("t_ended", (name, outcome)): value for name, value in bad.items()},
+                ("ttft_sum", ("m",)): 1.0 * step,
+                ("ttft_n", ("m",)): 10.0 * step,
+                ("active", ("m", "streaming")): 6.0,
+                ("waiting", ("m",)): 0.0,
+                ("replicas", ("m",)): 1.0,
+            },
+        )
+    return history.snapshot()
+
+
+NOBODY = {"a": 0.0, "b": 0.0, "c": 0.0}
+
+
+def test_errors_of_one_tenant_are_its_own() -> None:
+    """A tenant whose requests are wrong is named, however few they are of all."""
+    found = diagnose(told(NOBODY, {**NOBODY, "b": 0.8}, "rejected_invalid"), 900.0).finding
+
+    assert ("tenant-errors", ("b",)) == (found.name, found.tenants)
+    assert "rejected_invalid" in found.summary
+
+
+def test_errors_of_all_are_not_one_tenants() -> None:
+    """What happens to every tenant is the row for all."""
+    found = diagnose(told(NOBODY, dict.fromkeys(NOBODY, 0.4), "rejected_invalid"), 900.0)
+
+    assert "bad-requests" == found.finding.name
+    assert "tenant-errors" in {each.name for each in found.ruled_out}
+
+
+def test_a_limit_of_one_tenant() -> None:
+    """A tenant that has come to its quota is told apart from limits that are too tight."""
+    one = diagnose(told(NOBODY, {**NOBODY, "c": 1.0}, "rejected_quota"), 900.0).finding
+    everybody = diagnose(told(NOBODY, dict.fromkeys(NOBODY, 0.4), "rejected_rate"), 900.0).finding
+
+    assert ("tenant-limited", ("c",)) == (one.name, one.tenants)
+    assert "admission-tight" == everybody.name
+
+
+def test_what_is_usual_for_a_tenant_is_no_finding() -> None:
+    """A tenant that is always at its limit stays unmentioned."""
+    always = {**NOBODY, "a": 0.5}
+
+    assert "nothing" == diagnose(told(always, always, "rejected_quota"), 900.0).finding.name
+
+
+def test_some_tries_are_no_finding() -> None:
+    """Fewer than eight refusals in a minute are somebody's try."""
+    found = diagnose(told(NOBODY, {**NOBODY, "a": 0.05}, "rejected_invalid"), 900.0)
+
+    assert "nothing" == found.finding.name
