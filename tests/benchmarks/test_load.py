@@ -9,7 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.load.__main__ import LIMIT, RESULT, ROOT, compare, engine, judged, table
+from benchmarks.load import truth
+from benchmarks.load.__main__ import (
+    LIMIT,
+    RESULT,
+    ROOT,
+    Level,
+    check,
+    compare,
+    engine,
+    judged,
+    run_ours,
+    table,
+    true,
+    truths,
+)
+from benchmarks.load.truth import Truth, beside, between
 
 SCRIPTS = ROOT / "benchmarks" / "load" / "k6"
 # A few seconds of each: seconds of the whole, as a share of its real length.
@@ -79,7 +94,9 @@ def test_tools_are_compared_by_medians() -> None:
             "request_latency": {"median": ms / 1e3}, "output_tokens_per_second": {"mean": ms}
         }  # fmt: skip
 
-    rows = compare(4, [ours(ms) for ms in (100, 900, 102)], [theirs(ms) for ms in (100, 98, 500)])
+    rows = compare(
+        "4 at a time", [ours(ms) for ms in (100, 900, 102)], [theirs(ms) for ms in (100, 98, 500)]
+    )
 
     assert [0.02] * 4 == [pytest.approx(row["apart"]) for row in rows]
 
@@ -88,14 +105,61 @@ def test_all_but_the_first_token_is_judged() -> None:
     """What clients do before they send is in TTFT: it is shown, and nothing depends on it."""
     names = ("TTFT p50, ms", "TPOT p50, ms", "output tokens/s")
 
-    found = judged([{"streams": 1, "figure": name} for name in names])
+    found = judged([{"load": "1 at a time", "figure": name} for name in names])
 
     assert list(names[1:]) == [row["figure"] for row in found]
 
 
-def test_the_page_has_the_figures_that_were_measured() -> None:
-    """docs/load.md shows the table of the last run, in which both tools agreed but for TTFT."""
-    document = json.loads(RESULT.read_text(encoding="utf-8"))
+def test_a_tool_is_held_to_the_engine_of_its_own_run() -> None:
+    """Two tools that load an engine differently are not compared with each other's engine."""
+    ours = [({"ttft_ms": {"mean": ms}, "e2e_ms": {"mean": 900.0}}, Truth(4, ms - 3, 880.0))
+            for ms in (100.0, 300.0, 110.0)]  # fmt: skip
+    theirs = [
+        ({"time_to_first_token_ms": {"mean": 80.0}, "request_latency": {"mean": 0.9}},
+         Truth(4, 72.0, 890.0)),
+    ]  # fmt: skip
 
-    assert table(document) in (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
+    first, second = check("8 at a time", ours, theirs)
+
+    assert (110.0, 107.0, 3.0) == (
+        first["headrace"], first["headrace_engine"], first["headrace_more"],
+    )  # fmt: skip
+    assert (80.0, 72.0, 8.0) == (first["peer"], first["peer_engine"], first["peer_more"])
+    assert (20.0, 10.0) == (second["headrace_more"], second["peer_more"])
+
+
+@pytest.mark.parametrize(
+    ("engine_ms", "more_ms", "good"),
+    [(50.0, 3.0, True), (50.0, 11.0, False), (1000.0, 40.0, True), (50.0, -3.0, False)],
+)
+def test_the_way_to_the_engine_is_short(engine_ms: float, more_ms: float, good: bool) -> None:
+    """Ours may add its own few milliseconds to a time, and can never see a token too early."""
+    assert good == true({"headrace_engine": engine_ms, "headrace_more": more_ms})
+
+
+def test_the_engine_tells_the_truth_of_a_run(url: str, tmp_path: Path) -> None:
+    """What the engine saw of a run of ours: as many requests, and no longer times than ours."""
+    figures, known = beside(url, lambda: run_ours(url, tmp_path, Level(streams=2), 6, 0))
+
+    assert 6 == known.requests == figures["requests"]["good"]
+    assert 0 < known.ttft_ms <= figures["ttft_ms"]["mean"] + 2
+    assert known.ttft_ms < known.e2e_ms
+
+
+def test_without_requests_there_is_no_truth() -> None:
+    """A run that never reached the engine is an error, not a mean of nothing."""
+    sums = truth._sums("")
+
+    with pytest.raises(ValueError, match="no request"):
+        between(sums, sums)
+
+
+def test_the_page_has_the_figures_that_were_measured() -> None:
+    """docs/load.md shows the tables of the last run, in which both tools agreed but for TTFT."""
+    document = json.loads(RESULT.read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "load.md").read_text(encoding="utf-8")
+
+    assert table(document) in page
+    assert truths(document) in page
+    assert all(map(true, document["truth"]))
     assert max(abs(row["apart"]) for row in judged(document["rows"])) <= LIMIT
