@@ -89,9 +89,10 @@ def _requests() -> list[Panel]:
         ),
         chart(
             "Whole requests", "s",
-            *(Query(quantile(q, "headrace_request_duration_seconds", "", MODEL), f"p{q * 100:g}")
+            *(Query(quantile(q, "headrace_request_duration_seconds", "", MODEL), f"p{q * 100:g}",
+                    exemplar=True)
               for q in (0.5, 0.99)),
-            text="From the request to the end of its answer.",
+            text="From the request to the end of its answer. Dots are requests with a trace.",
         ),
         chart(
             "Waiting for a place", "s",

@@ -13,9 +13,12 @@ def board() -> Dashboard:
     return build(
         "routing",
         "Routing quality",
-        "Predictions and what came, use of prefix caches, retries, rules and experiments.",
+        "Predictions and what came, use of prefix caches, KV events, other gateways, retries, rules"
+        " and experiments.",
         [
             Row("Placement", _placement()),
+            Row("Exact caches (KV events)", _events()),
+            Row("Gateways among themselves", _peers()),
             Row("Retries", _retries()),
             Row("Rules and experiments", _rules()),
         ],
@@ -60,6 +63,52 @@ def _placement() -> list[Panel]:
         chart("Requests by replica", "reqps",
               Query(rate("headrace_replica_requests_total", "replica"), "{{replica}}"),
               text="Where requests were sent.", stack=True),
+    ]  # fmt: skip
+
+
+def _events() -> list[Panel]:
+    return [
+        chart("Lag of KV events", "s",
+              Query("max by (replica) (headrace_kv_events_lag_seconds)", "{{replica}}"),
+              text="From an engine's batch of events to its being applied. Above the time between"
+              " two tokens, placements go by what a cache held before."),
+        chart("Caches known exactly", "short",
+              Query("min by (replica) (headrace_kv_events_exact)", "{{replica}}"),
+              text="1: routing knows what the cache holds; 0: it believes, as for engines without"
+              " events."),
+        chart("Silence", "s",
+              Query("max by (replica) (headrace_kv_events_age_seconds)", "{{replica}}"),
+              text="Since the latest batch; long while the replica has requests: its publisher is"
+              " stuck, or the network between."),
+        chart("KV events", "ops",
+              Query(rate("headrace_kv_events_total", "replica"), "{{replica}}"),
+              text="Events that were applied.", width=12),
+        chart("Lost events", "ops",
+              Query(rate("headrace_kv_events_lost_total", "replica, cause"),
+                    "{{replica}} {{cause}}"),
+              text="Each makes a cache inexact until it is read anew. gap: the gateway or the"
+              " network is too slow; memory: more came than is kept.", width=12),
+    ]  # fmt: skip
+
+
+def _peers() -> list[Panel]:
+    return [
+        chart("Other gateways", "short",
+              Query("sum by (instance) (headrace_peers)", "{{instance}} hears"),
+              text="One less than there are gateways, for each; fewer: some do not hear each other."
+              " 0: it is alone.", width=6),
+        chart("Age of reports", "s",
+              Query("max by (instance) (headrace_peer_report_age_seconds)", "{{instance}}"),
+              text="The oldest of the last reports; above state.share_s it routes by old news.",
+              width=6),
+        chart("Reports", "ops",
+              Query(rate("headrace_peer_reports_total", "result"), "{{result}}"),
+              text="told and heard go on evenly; lost: the shared state did not take one; bad: one"
+              " that could not be read.", width=6),
+        chart("Untold", "ops",
+              Query(rate("headrace_peer_untold_total", "instance"), "{{instance}}"),
+              text="Prompts and sessions that did not fit into a report: other gateways guess.",
+              width=6),
     ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ class Busy:
             Simulator.model_validate(
                 {
                     "replicas": replicas, "port": 0, "model": "chat", "speed": speed,
-                    "answer_tokens": 60, "faults": faults,
+                    "answer_tokens": 60, "faults": faults, "surface": {"kv_events": True},
                 }
             )
         )  # fmt: skip
@@ -120,6 +120,12 @@ class Busy:
             await asyncio.sleep(0.05)
         raise TimeoutError("the engines are not ready")
 
+    def _events(self, index: int) -> str:
+        """Where an engine publishes what its cache holds."""
+        publisher = self.engines.replicas[index]._front.publisher
+        assert publisher is not None
+        return publisher.endpoint
+
     def _tree(self) -> dict[str, Any]:
         arms = [{"name": "control", "weight": 3, "target": "chat"},
                 {"name": "candidate", "target": "chat"}]  # fmt: skip
@@ -145,7 +151,10 @@ class Busy:
             },
             "models": [{"name": "chat"}],
             "backends": [
-                {"url": url, "name": f"engine-{index}", "serves": ["chat"]}
+                {
+                    "url": url, "name": f"engine-{index}", "serves": ["chat"],
+                    "kv_events": self._events(index),
+                }
                 for index, url in enumerate(self.engines.urls)
             ],
             "rules": [

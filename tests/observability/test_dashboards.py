@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from headrace.config.schema import Config
+from headrace.gateway.app import Gateway
 from headrace.telemetry.records import Record
 from observability.__main__ import BOARDS, FOLDER, stale, written
 from tests.observability.busy import TEXT, Busy
 from tests.observability.monitor import KIT, Gpus, Prometheus
+from tests.state.server import VALKEY, RedisServer
 
 pytestmark = [pytest.mark.xdist_group("observability"), pytest.mark.timeout(240)]
 
@@ -85,29 +89,44 @@ class Film:
 def film(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Film]:
     """A gateway and engines that work under Prometheus' eyes; they are gone when it is asked."""
     folder = tmp_path_factory.mktemp("film")
-    with asyncio.Runner() as runner:
-        busy, gpus = Busy(folder, REPLICAS, **SECTIONS), Gpus(REPLICAS)
+    with (
+        tempfile.TemporaryDirectory(prefix="hr-", dir="/tmp") as short,  # for the socket's path
+        RedisServer(Path(short), program=VALKEY) as server,
+        asyncio.Runner() as runner,
+    ):
+        busy, gpus, other = Busy(folder, REPLICAS, **SECTIONS), Gpus(REPLICAS), sharing(server)
         runner.run(busy.__aenter__())
         runner.run(gpus.__aenter__())
+        runner.run(other.start())
         try:
-            with Prometheus(folder, targets(busy, gpus)) as prometheus:
+            with Prometheus(folder, targets(busy, gpus, other)) as prometheus:
                 start = time.time()
                 runner.run(play(busy))
                 yield Film(prometheus, start, time.time())
         finally:
+            runner.run(other.stop(0))
             runner.run(gpus.__aexit__())
             runner.run(busy.__aexit__())
 
 
-def targets(busy: Busy, gpus: Gpus) -> dict[str, list[dict[str, Any]]]:
+def sharing(server: RedisServer) -> Gateway:
+    """A gateway that tells others what it does; nobody calls it."""
+    tree = {
+        "server": {"port": 0}, "models": [{"name": "chat"}], "state": {"url": server.url},
+        "logging": {"requests": False},
+    }  # fmt: skip
+    return Gateway(Config.model_validate(tree))
+
+
+def targets(busy: Busy, gpus: Gpus, other: Gateway) -> dict[str, list[dict[str, Any]]]:
     """What each job of the scrape configuration reads here."""
     engines = [
         {"targets": [url.removeprefix("http://")], "labels": {"replica": f"engine-{number}"}}
         for number, url in enumerate(busy.engines.urls)
     ]
-    gateway = busy.gateway.url.removeprefix("http://")
+    gateways = [each.url.removeprefix("http://") for each in (busy.gateway, other)]
     return {
-        "headrace": [{"targets": [gateway]}],
+        "headrace": [{"targets": gateways}],
         "engines": engines,
         "dcgm": [{"targets": [gpus.address]}],
     }
@@ -122,6 +141,11 @@ async def play(busy: Busy) -> None:
         )
         await busy.work(WORK_S)
         assert 200 == await cold
+    for _ in range(60):  # seconds; a busy machine stops an idle engine late
+        await busy.work(1)
+        if any(name == "headrace_idle_stops_total" and value for name, _, value in
+               busy.gateway.metrics.samples()):  # fmt: skip
+            break
     await busy.work(WORK_S / 2)
 
 

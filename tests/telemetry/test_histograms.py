@@ -122,3 +122,21 @@ def test_exemplars_lead_to_traces(name: str, known: bool) -> None:
 
     assert known is ("trace_id" in found.labels)
     assert 128 >= sum(len(key) + len(value) for key, value in found.labels.items())
+
+
+def test_whole_requests_lead_to_traces() -> None:
+    """A duration names the request that has a trace; all are counted, those without one, too."""
+    metrics = Metrics(["m"], [])
+    untraced = record(served="m", request_id="r-1", total_ms=400.0, ttft_ms=None)
+    traced = record(served="m", request_id="r-2", total_ms=700.0, ttft_ms=None, trace_id="a" * 32)
+    metrics.observe([untraced, traced, untraced])
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples
+               if sample.name.startswith("headrace_request_duration_seconds")]  # fmt: skip
+    [found] = [sample.exemplar for sample in samples if sample.exemplar is not None]
+    [count] = [sample.value for sample in samples if sample.name.endswith("_count")]
+    [total_s] = [sample.value for sample in samples if sample.name.endswith("_sum")]
+
+    assert {"request_id": "r-2", "trace_id": "a" * 32} == found.labels
+    assert 0.7 == found.value
+    assert 3 == count
+    assert 1.5 == pytest.approx(total_s)

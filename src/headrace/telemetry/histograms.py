@@ -166,7 +166,7 @@ class Histograms:
 
     def observe(self, model: str, records: Sequence[Record]) -> None:
         """Count requests for a model; many at once, since each call costs more than a value."""
-        self._total.count(model, [each.total_ms / 1000 for each in records])
+        self._total.count(model, [each.total_ms / 1000 for each in records if not each.trace_id])
         self._queue.count(
             model, [each.queue_ms / 1000 for each in records if each.queue_ms is not None]
         )
@@ -179,6 +179,9 @@ class Histograms:
         if answers := [each.tokens_out for each in records if each.outcome == "completed"]:
             self._output.count(model, answers)
         for record in records:
+            # Without a trace the exemplar of the first token is enough; a second one would cost.
+            if record.trace_id:
+                self._total.exemplify(model, record.total_ms / 1000, record)
             if record.ttft_ms is not None:
                 self._began(model, record, record.ttft_ms / 1000)
             if record.replica and record.itl_p50_ms is not None:
