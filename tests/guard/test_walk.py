@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.guard.walk import QUOTED, SPELLED, TEXTS, silenced, spots
+from headrace.guard.walk import QUOTED, SPELLED, TEXTS, numbers, silenced, spots
 
 KEYS = sorted(TEXTS | QUOTED | SPELLED | {"role", "type", "data", "messages"})
 
@@ -31,6 +31,8 @@ TREES: list[tuple[dict[str, Any], set[str]]] = [
     ({"choices": [{"finish_reason": "stop", "message": {"content": "T", "refusal": "U",
                                                         "reasoning": "V"}}]}, {"T", "U", "V"}),
     ({"content": "data:image/png;base64,AAAA"}, set()),
+    ({"tools": [{"type": "function", "function": {"name": "n", "description": "T", "parameters":
+        {"properties": {"description": {"type": "string", "description": "U"}}}}}]}, {"T", "U"}),
 ]  # fmt: skip
 
 
@@ -38,6 +40,22 @@ TREES: list[tuple[dict[str, Any], set[str]]] = [
 def test_texts(tree: dict[str, Any], texts: set[str]) -> None:
     """In requests and answers of every API."""
     assert texts == {spot.text for spot in spots(tree)}
+
+
+@pytest.mark.parametrize(
+    ("tree", "named"),
+    [
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": ["a", [1]]}, "prompt"),
+        ({"input": [[1, 2]]}, "input"),
+        ({"prompt": "a", "prompt_embeds": "AAAA"}, "prompt_embeds"),
+        ({"prompt": ["a", "b"], "input": [{"role": "user", "content": [1]}]}, ""),
+        ({"prompt": "a", "prompt_embeds": None}, ""),
+    ],
+)
+def test_prompts_that_are_no_text(tree: dict[str, Any], named: str) -> None:
+    """Numbers of tokens and vectors say what no guard can read; texts and lists of them do not."""
+    assert named == numbers(tree)
 
 
 def test_what_is_put_stands_in_the_tree() -> None:

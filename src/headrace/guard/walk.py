@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 # What stands under these keys was written by somebody, wherever they are.
 TEXTS = frozenset({
-    "content", "documents", "input", "instructions", "output", "output_text", "prompt", "query",
+    "content", "description", "documents", "input", "instructions", "output", "output_text",
+    "prompt", "query",
     "reasoning", "reasoning_content", "refusal", "suffix", "summary_text", "system", "text",
     "text_1", "text_2", "thinking",
 })  # fmt: skip
@@ -72,6 +73,15 @@ def _inside(value: dict[str, Any], node: _Node) -> Iterator[_Node]:
     for key in value:
         said = everything or key in TEXTS or key in QUOTED or (spelled_out and key == "data")
         yield _Node(value, key, role, said, everything)
+
+
+def numbers(tree: dict[str, Any]) -> str:
+    """The parameter that gives a prompt as numbers of tokens or as vectors; empty for none."""
+    for name in ("prompt", "input"):
+        given = tree.get(name)
+        if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
+            return name
+    return "prompt_embeds" if tree.get("prompt_embeds") is not None else ""
 
 
 def silenced(tree: Any) -> bool:

@@ -31,9 +31,9 @@ from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.records import Guarded, Record
 from headrace.telemetry.writer import Writer
 
-# Whose words may be an attack; what developers and models say is not.
-_OUTSIDERS = frozenset({"", "user", "tool", "function"})
-_INSIDE = frozenset({"system", "instructions"})
+# Developers and models; whatever else a role is called, what it says may be an attack.
+_INSIDERS = frozenset({"system", "developer", "assistant", "model"})
+_INSIDE = frozenset({"system", "instructions", "tools", "functions"})
 # A body with more members than this is read member by member, to find those given twice.
 MAX_NAMES = 64
 
@@ -239,6 +239,7 @@ class Guarding:
 
     async def _looked_at(self, exchange: Exchange, watch: Watch, body: bytes) -> bytes:
         tree = _decoded(body) if exchange.endpoint.kind == "json" else None
+        _readable(watch, tree or {})
         texts = []
         for guard in watch.inputs:
             policy = guard.policy
@@ -265,7 +266,7 @@ class Guarding:
         said = [
             spot.text
             for spot in walk.spots(tree, [key for key in tree if key not in _INSIDE])
-            if spot.role in _OUTSIDERS
+            if spot.role not in _INSIDERS
         ]
         if not said:
             return
@@ -284,6 +285,23 @@ def blocked(refused: Refused, what: str = "this request") -> Blocked:
         for entity, count in refused.entities.items()
     )
     return Blocked(f"The guard `{refused.guard}` refuses {what}: {found}.")
+
+
+def _readable(watch: Watch, tree: dict[str, Any]) -> None:
+    """
+    See that a prompt is text: no guard can read the numbers of its tokens.
+
+    Raises:
+        Blocked: it is none, and a guard is there to keep something from the engine.
+
+    """
+    named = walk.numbers(tree)
+    for policy in (guard.policy for guard in watch.inputs if named):
+        if policy.kind != "limits" and policy.mode != "log" and policy.late == "closed":
+            watch.tally.add(policy.name, policy.mode, ["UNREADABLE"])
+            raise Blocked(
+                f"The guard `{policy.name}` cannot read `{named}`, which is numbers; send text."
+            )
 
 
 def _decide(guard: Guard, found: list[tuple[str, str]], tally: Tally) -> None:
