@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ConfigError
-from headrace.guard.patterns import ENTITIES, Patterns
+from headrace.guard.patterns import ENTITIES, Patterns, apart
+from headrace.guard.types import Finding
+from tests.guard.growth import linear
 
 FOUND = [
     ("EMAIL_ADDRESS", "write to anna.lee+x@mail.example.co.uk.", "anna.lee+x@mail.example.co.uk"),
@@ -96,3 +98,14 @@ def test_no_text_takes_for_ever(entity: str, unit: str) -> None:
         return min(took)
 
     assert cpu_s(32_000) < 24 * max(cpu_s(4000), 0.001)
+
+
+def test_many_findings_take_linear_time() -> None:
+    """Also where those of one entity all stand before those of another."""
+
+    def run(count: int) -> None:
+        places = [Finding("A", 10 * index, 10 * index + 5) for index in range(2 * count)]
+        early, late = places[:count], places[count:]
+        assert early + late == apart(late + early)
+
+    assert linear(run, 4000)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from headrace.guard.patterns import Patterns
 from headrace.guard.secrets import Secrets
 from headrace.guard.segments import MAX_HELD, Segment, Segments
+from tests.guard.growth import linear
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAKC 12\n-----END RSA PRIVATE KEY-----"
 THINGS = [
@@ -117,3 +118,8 @@ def test_little_is_kept_of_a_long_text() -> None:
         most = max(most, left)
 
     assert most < 40
+
+
+def test_one_word_of_megabytes_takes_linear_time() -> None:
+    """It is cut again and again, and each cut looks at what it cuts."""
+    assert linear(lambda size: Segments().feed("a" * size), 250_000)

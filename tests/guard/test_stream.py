@@ -13,8 +13,9 @@ from headrace.guard.patterns import Patterns
 from headrace.guard.quoting import Quotes, placed, plain
 from headrace.guard.screen import Refused, Tally, redacted
 from headrace.guard.secrets import Secrets
-from headrace.guard.stream import MAX_FRAME_BYTES, Stream
+from headrace.guard.stream import MAX_CHANNELS, MAX_FRAME_BYTES, Stream
 from headrace.guard.types import Unavailable
+from tests.guard.growth import linear
 from tests.guard.test_segments import TEXTS, THINGS
 
 DETECTORS = (Patterns(), Secrets())
@@ -311,3 +312,41 @@ def test_engines_may_say_anything(pieces: list[bytes]) -> None:
             stream.stopped()
 
     asyncio.run(feed())
+
+
+async def _as_it_is(text: str, start: int, _quotes: Quotes | None, _plain: bool) -> str:
+    return text[start:]
+
+
+def test_a_frame_in_many_small_pieces_takes_linear_time() -> None:
+    """Each piece is looked at once, however long the frame gets."""
+
+    async def feed(count: int) -> None:
+        stream = Stream(_as_it_is, by_sentence=False)
+        piece = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 64
+        for _ in range(count):
+            assert b"" == await stream.feed(piece)
+            piece = b"x" * 64
+
+    assert linear(lambda count: asyncio.run(feed(count)), 4000)
+
+
+async def test_an_end_of_a_frame_may_be_cut_anywhere() -> None:
+    """Between any two bytes, with either kind of line end."""
+    for end in (b"\n\n", b"\r\n\r\n"):
+        data = (b'data: {"choices":[{"index":0,"delta":{"role":"a"}}]}' + end) * 3
+        stream = Stream(_as_it_is, by_sentence=False)
+        made = [await stream.feed(data[index : index + 1]) for index in range(len(data))]
+
+        assert 3 == len([piece for piece in made if piece])
+
+
+async def test_too_many_texts_at_one_time() -> None:
+    """No engine has so many choices; what they held would not be bounded."""
+    stream = Stream(_as_it_is, by_sentence=False)
+    data = [
+        f"data: {json.dumps({'choices': [{'index': n, 'delta': {'content': 'a1'}}]})}\n\n"
+        for n in range(MAX_CHANNELS + 1)
+    ]
+    with pytest.raises(Unavailable, match="more than 1024 texts"):
+        await stream.feed("".join(data).encode())

@@ -106,7 +106,7 @@ RULES = (
           r"|encode)\b.{0,80}?"
           r"\b(?:conversation|chat history|api[ _-]?keys?|credentials?|passwords?|secrets?"
           r"|tokens?|customer data|system prompt|context|user data|env(?:ironment)? variables?)\b"
-          r".{0,60}?(?:https?://|[\w.]+@[\w.]+|\bto\b|\bin the url|webhook|image)"),
+          r".{0,60}?(?:https?://|[\w.]{1,64}@[\w.]|\bto\b|\bin the url|webhook|image)"),
 )  # fmt: skip
 
 # Zero-width signs and tags, which models read and people do not see.

@@ -4,6 +4,7 @@ from typing import Any
 
 from headrace.config.guards import Limits
 
+MAX_NAMED = 8  # parameters that an error names; a body may have a hundred thousand
 BYTES, MESSAGES, PARAMETER = "BYTES", "MESSAGES", "PARAMETER"
 # Without them there is no request; a list of what is allowed need not name them.
 NEEDED = frozenset({
@@ -23,9 +24,9 @@ def excess(limits: Limits, size: int, tree: dict[str, Any] | None) -> list[tuple
     count = len(messages) if isinstance(messages, list) else 0
     if limits.max_messages is not None and count > limits.max_messages:
         found.append((MESSAGES, f"it has {count} messages, and {limits.max_messages} are allowed"))
-    found += [
-        (PARAMETER, f"the parameter `{name[:64]}` is not allowed")
-        for name in tree
-        if name in limits.deny or (limits.allow and name not in {*limits.allow, *NEEDED})
+    allowed = {*limits.allow, *NEEDED}
+    wrong = [name for name in tree if name in limits.deny or (limits.allow and name not in allowed)]
+    return found + [
+        (PARAMETER, f"the parameter `{name[:64]}` is not allowed" if index < MAX_NAMED else "")
+        for index, name in enumerate(wrong)
     ]
-    return found

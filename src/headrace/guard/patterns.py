@@ -7,7 +7,6 @@ word before it decides.
 import hashlib
 import ipaddress
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from headrace.errors import ConfigError
@@ -259,12 +258,12 @@ class Patterns:
 
 def apart(found: list[Finding]) -> list[Finding]:
     """In the order of their places, less those that overlap one that was found before."""
-    starts: list[int] = []
-    kept: list[Finding] = []
+    if len(found) < 2:
+        return found
+    taken = bytearray(max(each.end for each in found))  # by letter: linear, however many there are
+    kept = []
     for each in found:
-        at = bisect_left(starts, each.start)
-        clear = at == 0 or kept[at - 1].end <= each.start
-        if clear and (at == len(kept) or each.end <= kept[at].start):
-            starts.insert(at, each.start)
-            kept.insert(at, each)
-    return kept
+        if taken.find(1, each.start, each.end) < 0:
+            taken[each.start : each.end] = b"\1" * (each.end - each.start)
+            kept.append(each)
+    return sorted(kept, key=lambda each: each.start)

@@ -83,9 +83,8 @@ class Segments:
         held, limit = self._held, MAX_HELD
         if len(held) - start >= MAX_HELD and _within_key(held[start : start + MAX_HELD]):
             limit = MAX_KEY
-        while (found := _WORD.match(held, start + self._scanned)) is not None:
-            if found.end() - start > limit:
-                break
+        end = start + limit  # no further: a text may be one word of megabytes
+        while (found := _WORD.match(held, start + self._scanned, end)) is not None:
             self._scanned = found.end() - start
             if self._ends(found[1], found[2], held, start):
                 return found.end()

@@ -18,6 +18,8 @@ from headrace.guard.types import Unavailable
 
 # A frame larger than this is no answer's: a whole response stands in the last one.
 MAX_FRAME_BYTES = 8 * 1024 * 1024
+# Texts that are under way at one time: choices, each with its reasoning and calls of tools.
+MAX_CHANNELS = 1024
 
 Judge = Callable[[str, int, Quotes | None, bool], Awaitable[str]]
 """
@@ -51,7 +53,9 @@ class Stream:
     def __init__(self, judge: Judge, *, by_sentence: bool) -> None:
         self._judge = judge
         self._by_sentence = by_sentence
-        self._tail = b""
+        self._tail: list[bytes] = []  # of a frame that has not ended
+        self._size = 0
+        self._edge = b""
         self._made: list[bytes] = []  # of the piece that is looked at
         self._channels: dict[Hashable, Channel] = {}
         self._dialect: Dialect | None = None
@@ -70,21 +74,26 @@ class Stream:
             Unavailable: a frame is too large to be judged.
 
         """
-        seen = max(0, len(self._tail) - 3)  # an end may have begun there
-        data = self._tail + data
+        self._tail.append(data)
+        self._size += len(data)
+        near = self._edge + data  # an end may have begun in the piece before
+        self._edge = near[-3:]
         self._made, position = [], 0
-        while (found := _FRAME_END.search(data, seen)) is not None:
-            self._made.append(await self._frame(data[position : found.start()]))
-            position = seen = found.end()
-        self._tail = data[position:]
-        if len(self._tail) > MAX_FRAME_BYTES:
+        if _FRAME_END.search(near) is not None:
+            data = b"".join(self._tail)
+            for found in _FRAME_END.finditer(data):
+                self._made.append(await self._frame(data[position : found.start()]))
+                position = found.end()
+            self._tail = [data[position:]]
+            self._size = len(data) - position
+        if self._size > MAX_FRAME_BYTES:
             raise Unavailable("a frame of the stream is too large")
         made, self._made = self._made, []
         return b"".join(made)
 
     async def finish(self) -> bytes:
         """What is left when the stream has ended well."""
-        tail, self._tail = self._tail, b""
+        tail, self._tail = b"".join(self._tail), []
         last = await self._frame(tail) if tail.strip() else b""
         last += await self._leftovers()
         await self._end()
@@ -102,6 +111,8 @@ class Stream:
         """Some more of a channel's text; gives what of it may leave now."""
         channel = self._channels.get(key)
         if channel is None:
+            if len(self._channels) >= MAX_CHANNELS:
+                raise Unavailable(f"the stream has more than {MAX_CHANNELS} texts at one time")
             channel = Channel(by_sentence=self._by_sentence, quoted=quoted)
             self._channels[key] = channel
         channel.event = event

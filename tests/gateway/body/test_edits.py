@@ -11,6 +11,7 @@ from headrace.config.rules import Limit
 from headrace.errors import BadRequest
 from headrace.gateway.body.edits import Edits
 from headrace.gateway.body.scan import members
+from tests.guard.growth import linear
 
 CHAT = "/v1/chat/completions"
 
@@ -135,3 +136,31 @@ def test_like_editing_the_object(body: dict[str, Any], indent: int | None) -> No
     assert [key for key in body if key != "d"] == [key for key in found if key in body]
     quick = rule._quick_members(data)
     assert quick is None or members(data, rule._limits) == quick
+
+
+@pytest.mark.parametrize("limit", [Limit(max=1), Limit(drop=True), Limit(set=0)])
+def test_a_member_given_again_and_again_takes_linear_time(limit: Limit) -> None:
+    """All of them are edited, in one go."""
+    edits = Edits({"temperature": limit})
+
+    def run(count: int) -> None:
+        body = b"{" + b",".join([b'"temperature":2'] * count) + b"}"
+        assert b'"temperature":2' not in edits.apply(body, "/v1/chat/completions")
+
+    assert linear(run, 1000)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c"]), max_size=6),
+    st.lists(st.sampled_from(["", " ", "\n "]), min_size=14, max_size=14),
+)
+def test_what_is_taken_out_leaves_json(names: list[str], blanks: list[str]) -> None:
+    """Whichever members go, first, last, next to each other or all, and whatever space is there."""
+    space = iter(blanks)
+    listed = [f'{next(space)}"{name}"{next(space)}:{index}' for index, name in enumerate(names)]
+    body = ("{" + ",".join(listed) + " }").encode()
+    left = {name: index for index, name in enumerate(names) if name == "c"}
+
+    edited = Edits({"a": Limit(drop=True), "b": Limit(drop=True)}).apply(body, "/v1/embeddings")
+
+    assert left == json.loads(edited)

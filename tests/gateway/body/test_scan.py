@@ -11,6 +11,7 @@ from headrace.errors import BadRequest
 from headrace.gateway.body import scan
 from headrace.gateway.body.media import Media
 from tests.gateway.spelling import KEYS, Pen, values
+from tests.guard.growth import linear
 
 quick = settings(max_examples=300, deadline=None)
 models = st.sampled_from(["m", "", "org/m 1", 'a"b', "mödel", "model", "elsewhere", None])
@@ -268,3 +269,24 @@ def test_text_is_utf8(text: str, shift: int, wrong: bytes) -> None:
             scan.read(body)
     else:
         assert "m" == scan.read(body).model
+
+
+def test_a_model_given_again_and_again_takes_linear_time() -> None:
+    """Each is renamed, in one go."""
+
+    def run(count: int) -> None:
+        body = b"{" + b",".join([b'"model":"a"'] * count) + b"}"
+        assert b'"a"' not in scan.rename_model(body, "a", "b")
+
+    assert linear(run, 1000)
+
+
+def test_a_long_line_of_a_form_takes_linear_time() -> None:
+    """However often it seems to begin."""
+
+    def run(count: int) -> None:
+        head = b"--x\r\n" + b"content-disposition:form-data;" * count
+        model, _ = scan.read_form(head + b"\r\n\r\nm\r\n--x--", b"multipart/form-data; boundary=x")
+        assert model is None
+
+    assert linear(run, 2000)

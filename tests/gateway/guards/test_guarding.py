@@ -7,10 +7,12 @@ import pytest
 
 from headrace.config.schema import Config
 from headrace.conformance.fake import FakeEngine
-from headrace.errors import StartError
+from headrace.errors import BadRequest, StartError
 from headrace.gateway.app import Gateway
+from headrace.gateway.guards.guarding import _decoded
 from headrace.telemetry.records import Guarded
 from tests.edge.rig import Rig, anthropic_error, ask, eventually, openai_error
+from tests.guard.growth import linear
 
 MAIL = "anna.lee@example.org"
 CARD = "4111 1111 1111 1111"
@@ -317,3 +319,30 @@ def test_a_guard_that_there_is_not_is_refused_at_the_start() -> None:
     """Also one that only a rules file names, since it is found when a request needs it."""
     with pytest.raises(StartError, match="no guard 'nope'"):
         Gateway(Config()).guarding._chosen(["nope"])
+
+
+def test_a_body_of_many_names_takes_linear_time() -> None:
+    """None of them may stand there twice, and that is found out by reading the body once."""
+
+    def run(count: int) -> None:
+        names = ",".join(f'"{index:06}":{index}' for index in range(count))
+        assert count == len(_decoded(f"{{{names}}}".encode()))
+
+    assert linear(run, 1000)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_a_name_given_twice_is_refused_among_few_and_many(count: int) -> None:
+    """However the body is looked at."""
+    names = ",".join(f'"{index:06}":{index}' for index in range(count))
+    with pytest.raises(BadRequest, match="names a parameter twice"):
+        _decoded(f'{{{names},"000001":1}}'.encode())
+
+
+async def test_an_error_names_few_parameters(rig: Rig) -> None:
+    """Of many that are not allowed: an answer is not as long as what was asked."""
+    policy = {"name": "l", "kind": "limits", "mode": "block", "limits": {"allow": ["temperature"]}}
+    await guarded(rig, policy)
+    error = openai_error(await rig.post(chat("x", **{f"p{n}": n for n in range(500)})), 400)
+
+    assert 8 == error["message"].count("the parameter")
