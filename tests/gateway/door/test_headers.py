@@ -73,3 +73,12 @@ def test_repeated_headers_come_back_in_order(name: bytes) -> None:
     headers = [(name, b"1"), (b"a", b""), (name, b"2")]
 
     assert b"%b: 1\r\na: \r\n%b: 2\r\n" % (name, name) == returned(headers)
+
+
+def test_limits_of_others() -> None:
+    """What a hosted API says of its limits passes, but not to a caller who is told of ours."""
+    headers = [(b"x-ratelimit-remaining-tokens", b"7"), (b"a", b"1")]
+
+    assert b"x-ratelimit-remaining-tokens: 7\r\na: 1\r\n" == returned(headers)
+    assert b"a: 1\r\n" == returned(headers, limited=True)
+    assert b"" == returned(headers, frozenset({b"a"}), limited=True)

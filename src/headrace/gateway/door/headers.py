@@ -3,6 +3,8 @@ Which headers pass the gateway, in each direction. Client to engine by allowlist
 by blocklist.
 """
 
+from functools import cache
+
 from headrace.upstream.connection import Headers
 
 # Only these headers travel to an engine; all others, the client's key first, stay here.
@@ -54,9 +56,14 @@ def forwarded(headers: dict[bytes, bytes]) -> bytes:
     return lines
 
 
-def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> bytes:
-    """The lines of an engine's answer that go back to the client, less what we say ourselves."""
-    dropped = _DROPPED | replaced if replaced else _DROPPED
+def returned(
+    headers: Headers, replaced: frozenset[bytes] = frozenset(), *, limited: bool = False
+) -> bytes:
+    """
+    The lines of an engine's answer that go back to the client, less what we say ourselves;
+    ``limited`` says that this is also what is left of limits.
+    """
+    dropped = _dropped(replaced, limited) if replaced or limited else _DROPPED
     for name, value in headers:
         if name == b"connection":
             dropped |= _tokens(value)
@@ -65,6 +72,12 @@ def returned(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> byte
         if name not in dropped:
             lines += name + b": " + value + b"\r\n"
     return lines
+
+
+@cache
+def _dropped(replaced: frozenset[bytes], limited: bool) -> frozenset[bytes]:
+    """Made once for each kind of answer: to join the names costs as much as all the rest."""
+    return _DROPPED | replaced | (LIMITS if limited else frozenset())
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:

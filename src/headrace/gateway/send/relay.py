@@ -16,7 +16,7 @@ from headrace.errors import ApiError, EngineError, UpstreamFailed
 from headrace.gateway import answers
 from headrace.gateway.clocks import now
 from headrace.gateway.door.entrance import owned
-from headrace.gateway.door.headers import LIMITS, returned
+from headrace.gateway.door.headers import returned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.send.stream import NOTHING, Frames, Renamer, find_usage, usage_of
 from headrace.routing.stickiness import Stickiness
@@ -267,9 +267,8 @@ class Relay:
         self._seek = seen if found is None and len(seen) < EDGE_BYTES else None
 
     def _head(self, replaced: frozenset[bytes] = frozenset()) -> bytes:
-        if self._exchange.lines:
-            replaced |= LIMITS
-        return returned(self._reply.headers, replaced) + self._ours()
+        limited = bool(self._exchange.lines)
+        return returned(self._reply.headers, replaced, limited=limited) + self._ours()
 
     def _ours(self) -> bytes:
         exchange = self._exchange
