@@ -10,23 +10,27 @@ from random import Random
 
 from headrace.engines.sim.presets import PRESETS
 from headrace.simulate.ours import Ours
+from headrace.simulate.report import quantile
 from headrace.simulate.sharing import (
     Party,
     Shared,
     merged,
+    only,
     parted,
     served_tokens,
     share,
     unknown,
+    window_of,
 )  # fmt: skip
 from headrace.simulate.synthetic import BLOCK_TOKENS, GENERATORS
 from headrace.simulate.trace import Request, Trace
-from headrace.simulate.world import Fleet, World
+from headrace.simulate.world import Fleet, Outcome, World
 
 SEEDS = 3
 SPAN_S = 60.0
 REPLICAS = 4
 FLEET = Fleet((PRESETS["h100-8b"],) * REPLICAS)
+FIRST_COME = partial(Ours, "lowest_cost", "fair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +91,44 @@ SCENES = (
 
 def play(scene: Scene, seed: int) -> Shared:
     """One scene with one seed."""
-    if scene.watched == "interactive":
-        total = sum(each.share for each in scene.parties)
-        traces = [
-            parted(_requests(kind, capacity(kind) * scene.load * each.share / total, seed),
-                   [each], seed)
-            for each, kind in zip(
-                scene.parties, (scene.workload, scene.flood or scene.workload), strict=True
-            )
-        ]  # fmt: skip
-        trace = merged(traces)
-    else:
-        rate = capacity(scene.workload) * scene.load
-        trace = parted(_requests(scene.workload, rate, seed), scene.parties, seed)
     others = [each.name for each in scene.parties if each.name != scene.watched]
-    return share(trace, FLEET, Ours, partial(Ours, "lowest_cost", "fair"), seed, others)
+    return share(_trace(scene, seed), FLEET, Ours, FIRST_COME, seed, others)
+
+
+def apart(scene: Scene, seed: int) -> tuple[float, float]:
+    """
+    What the watched tenant would have with a replica of its own: its p99 of first tokens beside
+    that with the whole fleet to itself, and all tokens beside first come, first served.
+    """
+    trace = _trace(scene, seed)
+    mine = only(trace, scene.watched)
+    theirs = only(trace, next(each.name for each in scene.parties if each.name != scene.watched))
+    own, rest = Fleet(FLEET.presets[:1]), Fleet(FLEET.presets[1:])
+    window = window_of(trace)
+    here, alone = World(mine, own, Ours(), seed).run(), World(mine, FLEET, Ours(), seed).run()
+    there = World(theirs, rest, Ours(), seed).run()
+    nameless = World(unknown(trace), FLEET, FIRST_COME(), seed).run()
+    tokens = served_tokens(here, window) + served_tokens(there, window)
+    return _p99(here) / _p99(alone), tokens / served_tokens(nameless, window)
+
+
+def _p99(outcome: Outcome) -> float:
+    waits = sorted(job.first_s - job.request.arrival_s for job in outcome.jobs)
+    return quantile(waits, 0.99) or 0.0
+
+
+def _trace(scene: Scene, seed: int) -> Trace:
+    if scene.watched != "interactive":
+        rate = capacity(scene.workload) * scene.load
+        return parted(_requests(scene.workload, rate, seed), scene.parties, seed)
+    total = sum(each.share for each in scene.parties)
+    kinds = scene.workload, scene.flood or scene.workload
+    return merged(
+        parted(
+            _requests(kind, capacity(kind) * scene.load * each.share / total, seed), [each], seed
+        )
+        for each, kind in zip(scene.parties, kinds, strict=True)
+    )
 
 
 @lru_cache

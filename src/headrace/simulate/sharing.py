@@ -156,7 +156,7 @@ def share(
     names = [*dict.fromkeys(request.tenant for request in trace.requests)]
     together = World(trace, fleet, router(), seed).run()
     nameless = World(unknown(trace), fleet, first_come(), seed).run()
-    window = _window(trace)
+    window = window_of(trace)
     got: dict[str, Got] = {}
     served = {name: served_tokens(together, window, name) for name in names}
     fair = _fair(trace, together, window, served)
@@ -208,6 +208,12 @@ def jain(parts: Sequence[float]) -> float:
     return sum(parts) ** 2 / (len(parts) * squares) if squares else 1.0
 
 
+def window_of(trace: Trace) -> tuple[float, float]:
+    """The stretch of time (s) in which what is served counts."""
+    end = trace.requests[-1].arrival_s
+    return WARM * end, end
+
+
 def served_tokens(
     outcome: Outcome, window: tuple[float, float], tenant: str | None = None
 ) -> float:
@@ -244,11 +250,6 @@ def water_level(
 
 
 # --- below -------------------------------------------------------------------------------------
-
-
-def _window(trace: Trace) -> tuple[float, float]:
-    end = trace.requests[-1].arrival_s
-    return WARM * end, end
 
 
 def _first(jobs: Iterable[Job]) -> First:
