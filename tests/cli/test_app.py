@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from headrace.cli.app import COMMANDS, app
 HEADRACE = [sys.executable, "-m", "headrace"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Typer colours its help where CI shows colours
 HEAVY = {"headrace.config.schema", "pydantic_settings", "uvloop", "httptools", "prompt_toolkit"}
+SPAN = "must be a number and s, m, h or d, such as 24h or 30d"
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -57,18 +59,40 @@ def test_every_command_has_an_example(name: str) -> None:
     assert all(example in out for example in COMMANDS[name].examples)
 
 
+def understood(example: str) -> bool:
+    """Whether the command line takes an example as it is written."""
+    command: Any = typer.main.get_command(app)
+    rest = shlex.split(example.partition(" > ")[0], comments=True)
+    while isinstance(command, TyperGroup) and len(rest) > 1 and not rest[1].startswith("-"):
+        context = command.make_context(rest[0], rest[1:])
+        _, command, _ = command.resolve_command(context, rest[1:])
+        rest = rest[1:]
+    return command.make_context(rest[0], rest[1:]).command is command
+
+
+def inner(name: str) -> Iterator[tuple[str, Any]]:
+    """The commands of a command, by the words that call them, with itself."""
+    root: Any = typer.main.get_command(app)
+    command = root.resolve_command(root.make_context("headrace", [name]), [name])[1]
+    yield name, command
+    if isinstance(command, TyperGroup):
+        yield from ((f"{name} {each}", found) for each, found in command.commands.items())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_can_be_called(name: str) -> None:
     """Every example in a command's help is a call that the command understands."""
-    for example in COMMANDS[name].examples:
-        command: Any = typer.main.get_command(app)
-        rest = shlex.split(example.partition(" > ")[0])
-        while isinstance(command, TyperGroup) and not rest[1].startswith("-"):
-            context = command.make_context(rest[0], rest[1:])
-            _, command, _ = command.resolve_command(context, rest[1:])
-            rest = rest[1:]
+    assert all(understood(example) for example in COMMANDS[name].examples)
 
-        assert command.make_context(rest[0], rest[1:]).command is command
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_inner_commands_have_examples_that_can_be_called(name: str) -> None:
+    """So is every example of the commands inside of it, and each of them has one."""
+    for words, command in inner(name):
+        head, *lines = (command.epilog or "").splitlines()
+
+        assert head in {"Example:", "Examples:"}, words
+        assert all(understood(line.strip()) for line in lines), words
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -99,8 +123,7 @@ def test_unknown_command() -> None:
          "Invalid value for '--port': must be at most 65535. See headrace serve --help."),
         (("keys", "create"), "Missing argument 'NAME'. See headrace keys create --help."),
         (("keys", "create", "a", "--expires", "soon"),
-         "Invalid value for '--expires': 'soon' must be a number and s, m, h or d, such as 24h or"
-         " 30d. See headrace keys create --help."),
+         f"Invalid value for '--expires': 'soon' {SPAN}. See headrace keys create --help."),
     ],
 )  # fmt: skip
 def test_a_misused_command_is_told_in_one_line(arguments: tuple[str, ...], told: str) -> None:

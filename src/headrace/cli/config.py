@@ -47,7 +47,7 @@ class Format(StrEnum):
     epilog=examples(
         "headrace config check",
         "headrace config check staging.yaml",
-        "headrace config check --engines   on the machine that will run them",
+        "headrace config check --engines   # on the machine that will run them",
     )
 )
 def check(
