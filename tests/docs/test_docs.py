@@ -16,7 +16,7 @@ from benchmarks.overhead.bars import BARS
 from headrace import errors
 from headrace.cli.app import app
 from headrace.config.schema import Config, Retries
-from headrace.fleet.load import LoadView
+from headrace.fleet.load import LoadView, Lora
 from headrace.gateway.app import Gateway
 from headrace.gateway.door import client, headers, routes
 from headrace.telemetry.records import Record
@@ -210,7 +210,8 @@ def test_metric_labels_are_documented() -> None:
     for replica in with_series.fleet.replicas.values():
         ward = with_series.keeper.ward(replica)
         assert ward is not None
-        ward.load, ward.probe.took_s = LoadView(), 0.001
+        ward.load, ward.probe.took_s = LoadView(lora=Lora()), 0.001
+        ward.probe.skew_s = 0.0
     with_series.sight.bill = Prices()
     with_series.sight.meet("t")
     with_series.certificates["edge"] = lambda: 1.0
