@@ -1,5 +1,6 @@
 """writer.py: what is queued is counted and written once; nothing that fails there hurts."""
 
+import io
 import json
 import threading
 from array import array
@@ -140,6 +141,45 @@ def test_a_stuck_disk_does_not_fill_the_memory(metrics: Metrics, path: Path) -> 
     found = samples(metrics)
     assert 3 == found["headrace_log_lines_dropped_total",]
     assert MAX_QUEUED == found["headrace_requests_total", CHAT, "m", "completed"]
+
+
+class Stuck(io.BytesIO):
+    """A disk that takes nothing until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.freed = threading.Event(), threading.Event()
+
+    def write(self, data: Any) -> int:
+        self.entered.set()
+        assert self.freed.wait(20)
+        return super().write(data)
+
+
+def test_a_stuck_disk_stops_no_scrape(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting goes on while a write hangs; lines that then have no room are dropped and told."""
+    monkeypatch.setattr(writer, "MAX_QUEUED", 4)
+    disk = Stuck()
+    written = log(metrics, None)
+    written._out = disk
+    written.event("first")
+    hanging = threading.Thread(target=written.flush)
+    hanging.start()
+    assert disk.entered.wait(20)
+    for _ in range(2):
+        for _ in range(3):
+            written.record(record(), array("d"))
+        written.count()
+
+    found = samples(metrics)
+    assert 6 == found["headrace_requests_total", CHAT, "m", "completed"]
+    assert 2 == found["headrace_log_lines_dropped_total",]
+    disk.freed.set()
+    hanging.join(20)
+    written.flush()
+    told = [json.loads(line) for line in disk.getvalue().splitlines()]
+    assert ["first", *["request"] * 4, "log_dropped"] == [each["event"] for each in told]
+    assert 2 == told[-1]["lines"]
 
 
 def test_a_full_disk_does_not_end_the_gateway(metrics: Metrics) -> None:

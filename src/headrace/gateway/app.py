@@ -387,7 +387,7 @@ class Gateway:
         client.answer(200, kind + headers, page.text)
 
     def _render(self, accept: str) -> Page:
-        self.log.flush()  # so that a scrape sees every request that was answered before it
+        self.log.count()  # so that a scrape sees every request that was answered before it
         return self.metrics.render(accept)
 
     def _gauges(self) -> Gauges:

@@ -46,8 +46,11 @@ class Writer:
         self._file = file
         self._out: BinaryIO = sys.stderr.buffer
         self._queue: deque[Finished | Event] = deque()
-        self._dropped = 0
-        self._lock = threading.Lock()
+        self._lines: list[Record | Event] = []
+        self._dropped = 0  # of the queue; told to the metrics when next is counted
+        self._untold = 0  # told to the metrics, not yet to the log
+        self._counting = threading.Lock()
+        self._writing = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -83,7 +86,10 @@ class Writer:
 
     def event(self, event: str, **fields: object) -> None:
         """Queue a lifecycle event, for example ``event("replica_ready", replica="gpu-1")``."""
-        self._queue.append({"event": event, "time": datetime.now(UTC), **fields})
+        if len(self._queue) < MAX_QUEUED:
+            self._queue.append({"event": event, "time": datetime.now(UTC), **fields})
+        else:
+            self._dropped += 1
 
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_S):
@@ -91,11 +97,23 @@ class Writer:
         self.flush()
 
     def flush(self) -> None:
-        """Count and write what is queued; for the thread, and for a scrape that wants it now."""
-        with self._lock:
-            self._flush()
+        """Count and write what is queued, which takes as long as the disk does; for the thread."""
+        with self._writing:
+            self.count()
+            with self._counting:
+                lines, self._lines = self._lines, []
+                dropped, self._untold = self._untold, 0
+            if dropped:
+                lines.append({"event": "log_dropped", "time": datetime.now(UTC), "lines": dropped})
+            if lines:
+                self._write(lines)
 
-    def _flush(self) -> None:
+    def count(self) -> None:
+        """Count what is queued; for a scrape, which never waits for the disk."""
+        with self._counting:
+            self._count()
+
+    def _count(self) -> None:
         items: list[Record | Event] = []
         finished: list[Record] = []
         while self._queue:
@@ -111,12 +129,13 @@ class Writer:
                 items.append(record)
         if finished:
             self._metrics.observe(finished)
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
+        room = MAX_QUEUED - len(self._lines)
+        self._lines += items[:room]
+        dropped, self._dropped = self._dropped, 0
+        dropped += max(len(items) - room, 0)
+        if dropped:
             self._metrics.dropped(dropped)
-            items.append({"event": "log_dropped", "time": datetime.now(UTC), "lines": dropped})
-        if items:
-            self._write(items)
+            self._untold += dropped
 
     def _write(self, items: Sequence[Record | Event]) -> None:
         lines = b"".join(map(_line, items)) if self._console else _encode(items)
