@@ -49,6 +49,15 @@ def test_vllm() -> None:
     )
 
 
+def test_adapters_are_counted() -> None:
+    """Where an engine tells of LoRA; elsewhere they are unknown, not none."""
+    view = LoadView(lora=Lora(running=("a", "b"), waiting=("c",), max_adapters=2))
+    without = LoadView()
+
+    assert (2.0, 1.0, 2.0) == (view.lora_running, view.lora_waiting, view.lora_places)
+    assert (None, None, None) == (without.lora_running, without.lora_waiting, without.lora_places)
+
+
 def test_llamacpp() -> None:
     """llama.cpp's own names are read, too."""
     text = b"llamacpp:requests_processing 1\nllamacpp:requests_deferred 2\n"

@@ -1,8 +1,10 @@
 """probe.py: what the gateway itself asks, and what it makes of the answers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 
 import pytest
 
@@ -116,3 +118,21 @@ async def test_first_token_refused(status: int) -> None:
         await probe.first_token(1.0)
 
     assert 1 == len(engine.exchanges)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "date"), [(0.0, None), (-3600.0, None), (None, b""), (None, b"yesterday")]
+)
+async def test_clocks_are_compared(ahead_s: float | None, date: bytes | None) -> None:
+    """By the date of an answer, which is good to two seconds; one that is none says nothing."""
+    probe = Probe(Replica(Backend.model_validate({"url": "http://h:1", "serves": ["m"]}), 1.0), 1.0)
+    told = formatdate(time.time() + (ahead_s or 0.0), usegmt=True).encode()
+
+    probe._compare(told if date is None else date)
+
+    if ahead_s is None:
+        assert probe.skew_s is None
+    else:
+        assert probe.skew_s is not None
+        assert abs(probe.skew_s - ahead_s) < 60.0
+    probe.close()
