@@ -93,7 +93,7 @@ CODINGS = {
 SIZES = {
     "an extension": (chunk(b"%x;a=b" % SIZE), OK, OK),
     "an extension with a bare LF": (chunk(b"%x;a\nb" % SIZE), BAD, BAD),
-    # Bytes that come in one read with the head or the end are not counted: a read has up to 256 KiB.
+    # Bytes in one read with the head or the end are not counted: a read has up to 256 KiB.
     "an extension of 1 MB": (chunk(b"%x;%b" % (SIZE, b"a" * 1_000_000)), OK, 431),
     "negative": (chunk(b"-%x" % SIZE), BAD, BAD),
     "plus": (chunk(b"+%x" % SIZE), BAD, BAD),
