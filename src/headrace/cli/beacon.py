@@ -44,6 +44,7 @@ class Beacon:
         """Say where this process listens; without a place to write to, nothing is said."""
         if self._folder is None:
             return
+        places(self._folder)  # what killed ones left must not pile up
         place = Place(os.getpid(), _near(url), _near(admin_url), _folder())
         path = self._folder / f"{_machine()}-{place.pid}.json"
         draft = path.with_suffix(".new")  # nobody looks at it before it is locked and whole
