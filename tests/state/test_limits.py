@@ -220,6 +220,20 @@ class TestAway:
         assert (2, 0) == (waiting, shared.waiting)
         assert [(100, 0)] == await levels(shared, DAY)
 
+    async def test_gateways_come_back_one_by_one(self, link: Link) -> None:
+        """What one added counts beside what another says was before; said again it adds nothing."""
+        first, second = SharedLimits(link, 30, at_us=0), SharedLimits(link, 30, at_us=0)
+        for shared, before in ((first, 80), (second, 120)):  # an empty server hears of them
+            shared.remind(TAG, [(DAY.field, DAY.window, before, 0)])
+            shared.lift(TAG, [(DAY.field, DAY.window, 0, 80)])
+            await shared.flush()
+        told = await levels(first, DAY)
+        second.at_us = 31 * SECOND  # the next outage
+        second.remind(TAG, [(DAY.field, DAY.window, 280, 0)])
+        await second.flush()
+
+        assert [(280, 0)] == told == await levels(first, DAY)
+
     async def test_there_is_a_bound(self, link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ends beyond the bound are dropped, and counted."""
         monkeypatch.setattr("headrace.state.limits.MOST_WAITING", 2)

@@ -4,12 +4,13 @@
 --
 -- KEYS  leases    sorted set: requests by when they are given up (µs)
 --       claims    hash: what each of them holds; with a `-` in front once it was given up
---       accounts  hash: NAME:s spent, NAME:h held, NAME:w day or month
+--       accounts  hash: NAME:s spent, NAME:h held, NAME:w day or month, NAME:m added by lift, and when
 -- ARGV  word, time in µs (empty: the server's), ms to keep the keys, then what the word takes
 
 local leases, claims, accounts = KEYS[1], KEYS[2], KEYS[3]
 local word, keep = ARGV[1], ARGV[3]
 local MINUTE, HOUR = 60000000, 3600000000
+local BACK = 30000000 -- until every gateway has found the server again
 
 local now
 if ARGV[2] == '' then
@@ -188,13 +189,21 @@ function words.renew()
   return #ARGV - 4
 end
 
--- Of each: name, window, at least so much was spent, and so much more.
+-- Of each: name, window, at least so much was spent before an outage, and so much more in it. Gateways
+-- come back one by one: what one added lately is not what another says was there before.
 function words.lift()
   for i = 4, #ARGV, 4 do
     local window = tonumber(ARGV[i + 1])
     local a = account(ARGV[i], window)
     if a.w == window then
-      a.s = math.max(a.s, tonumber(ARGV[i + 2])) + tonumber(ARGV[i + 3])
+      local told = redis.call('HGET', accounts, a.name .. ':m') or ''
+      local lately, at = string.match(told, '^(%d+) (%d+)$')
+      local added = at and tonumber(at) > now - BACK and tonumber(lately) or 0
+      local more = tonumber(ARGV[i + 3])
+      a.s = math.max(a.s - added, tonumber(ARGV[i + 2])) + added + more
+      if more > 0 then
+        redis.call('HSET', accounts, a.name .. ':m', text(added + more) .. ' ' .. text(now))
+      end
       write(a)
     end
   end
