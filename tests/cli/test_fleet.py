@@ -139,7 +139,7 @@ def test_wrong_token(running: Running) -> None:
     assert "headrace: The admin API needs its bearer token (`admin.token`).\n" == result.stderr
 
 
-@pytest.mark.parametrize("url", ["", "ftp://gpu", "http://"])
+@pytest.mark.parametrize("url", ["gpu", "ftp://gpu", "http://"])
 def test_no_url(url: str) -> None:
     """What is no URL is told as one that nobody answers at."""
     result = run(url)

@@ -509,7 +509,9 @@ seconds = st.floats(0.001, 86_400)
 failures = st.integers(500, 599)
 
 
-keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
+keys = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20).filter(
+    lambda key: key not in NULLS
+)
 
 
 def section(**keys: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
