@@ -88,6 +88,17 @@ def test_listing() -> None:
     """One line each; a list without a line says so."""
     one = Summary("r", NOON, "upstream_failed", 502, 12.3, 2, model="m", queue_ms=2500.0)
 
-    assert "upstream_failed" in text(listing([one]))
-    assert "2.50 s" in text(listing([one]))
-    assert "No request is known" in text(listing([]))
+    assert "upstream_failed" in text(listing([one], 200))
+    assert "2.50 s" in text(listing([one], 200))
+    assert "No request is known" in text(listing([], 80))
+
+
+def test_a_narrow_listing() -> None:
+    """Names stay whole; what matters least is left out, and every request has one line."""
+    one = Summary("req_" + "0" * 24, NOON, "completed", 200, 12.3, 2, model="m", replica="gpu-1")
+    shown = text(listing([one, one], 60)).strip("\n").split("\n")
+
+    assert 3 == len(shown)
+    assert all(one.request_id in line for line in shown[1:])
+    assert "total" in shown[0]
+    assert "out" not in shown[0].split()

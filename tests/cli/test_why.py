@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from headrace.cli.app import app
-from headrace.cli.why import moment, number, seconds, show
+from headrace.cli.why import merged, moment, number, seconds, show
 from headrace.conformance.ports import RefusingPort
 from headrace.errors import ConfigError
 
@@ -48,6 +48,14 @@ def test_a_finding() -> None:
         "docs/runbooks/stuck-replica.md",
     ):  # fmt: skip
         assert part in text
+
+
+def test_what_is_of_the_gateway() -> None:
+    """A finding in the same words of several models is told once, with their names."""
+    other = diagnosis(finding=diagnosis()["finding"] | {"summary": "gpu-2 is silent."})
+    found = merged([diagnosis(), diagnosis(model="n"), other])
+
+    assert ["m, n", "m"] == [each["model"] for each in found]
 
 
 def test_what_is_over() -> None:

@@ -4,6 +4,7 @@ file of its log. How it looks is waterfall.py's.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -51,6 +52,7 @@ Log = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 LIST = 20
+PIPED = 400  # columns of a line that no terminal shows
 
 
 def explain(
@@ -78,7 +80,10 @@ def explain(
     given = {name: value for name, value in only.items() if value is not None}
     source: Source = LogFile(log) if log is not None else Running(Admin(admin_url, token))
     if request_id is None and order is None:
-        _show(source.requests("latest", given, LIST), listing, as_json=as_json)
+        console = Console()
+        width = console.width if console.is_terminal else PIPED  # for grep: whole lines
+        latest = source.requests("latest", given, LIST)
+        _show(latest, partial(listing, width=width), as_json=as_json, width=width)
         return
     if request_id is None and order is not None:
         first = source.requests(order, given, 1)
@@ -88,11 +93,13 @@ def explain(
     _show(source.story(request_id or ""), picture, as_json=as_json)
 
 
-def _show(found: T, drawn: Callable[[T], RenderableType], *, as_json: bool) -> None:
+def _show(
+    found: T, drawn: Callable[[T], RenderableType], *, as_json: bool, width: int | None = None
+) -> None:
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        Console().print(drawn(found))
+        Console(width=width).print(drawn(found))
 
 
 def _order(request_id: str | None, **wanted: bool) -> str | None:

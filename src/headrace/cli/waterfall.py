@@ -5,6 +5,7 @@ was predicted beside what came. It decides nothing.
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -67,31 +68,55 @@ def picture(told: Story) -> RenderableType:
     return Group(*parts)
 
 
-def listing(found: Sequence[Summary]) -> RenderableType:
-    """Requests, one line each."""
+COLUMNS = (
+    "request", "ended", "outcome", "model", "replica", "tries", "placed", "first", "total", "in",
+    "out",
+)  # fmt: skip
+# By how much they are missed when there is no room for all.
+WANTED = [COLUMNS.index(name) for name in (
+    "request", "outcome", "total", "first", "replica", "model", "ended", "tries", "placed", "in",
+    "out",
+)]  # fmt: skip
+GAP = 1  # between two columns
+
+
+def listing(found: Sequence[Summary], width: int) -> RenderableType:
+    """Requests, one line each: the columns that fit ``width`` beside whole names."""
     if not found:
         return Text(EMPTY)
+    rows = [_row(each) for each in found]
+    spans = [
+        max(cell_len(str(cell)) for cell in column) for column in zip(COLUMNS, *rows, strict=True)
+    ]
+    shown, free = set[int](), width
+    for index in sorted(range(len(COLUMNS)), key=WANTED.index):
+        if free < spans[index] and shown:
+            break
+        shown.add(index)
+        free -= spans[index] + GAP
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("request", overflow="fold")
-    for name in ("ended", "outcome", "model", "replica"):
-        table.add_column(name, overflow="fold")
-    for name in ("tries", "placed", "first", "total", "in", "out"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for each in found:
-        table.add_row(
-            _safe(each.request_id),
-            f"{each.ended.astimezone():%H:%M:%S}",
-            Text(each.outcome, _colour(each.outcome)),
-            _safe(each.model),
-            _safe(each.replica),
-            str(each.attempts),
-            _span(each.queue_ms),
-            _span(each.ttft_ms),
-            _span(each.total_ms),
-            str(each.tokens_in),
-            str(each.tokens_out),
-        )
+    for index in sorted(shown):
+        right = index >= COLUMNS.index("tries")
+        table.add_column(COLUMNS[index], justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[index] for index in sorted(shown)))
     return table
+
+
+def _row(each: Summary) -> tuple[str | Text, ...]:
+    return (
+        _safe(each.request_id),
+        f"{each.ended.astimezone():%H:%M:%S}",
+        Text(each.outcome, _colour(each.outcome)),
+        _safe(each.model),
+        _safe(each.replica),
+        str(each.attempts),
+        _span(each.queue_ms),
+        _span(each.ttft_ms),
+        _span(each.total_ms),
+        str(each.tokens_in),
+        str(each.tokens_out),
+    )
 
 
 # --- parts ----------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def why(
         typer.echo(json.dumps(answer, indent=2))
     else:
         console = Console(highlight=False)
-        for each in found:
+        for each in merged(found):
             show(console, each)
     if not all(each["healthy"] for each in found):
         raise typer.Exit(FOUND)
@@ -111,6 +111,18 @@ def moment(text: str, now_s: float) -> float:
         ) from None
 
 
+def merged(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is found of several models in the same words is of the gateway, and told once."""
+    told: list[dict[str, Any]] = []
+    for each in found:
+        same = next((m for m in told if m["finding"] == each["finding"]), None)
+        if same is None:
+            told.append(dict(each))
+        else:
+            same["model"] = f"{same['model']}, {each['model']}"
+    return told
+
+
 def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
     """One model's diagnosis for people."""
     finding = diagnosis["finding"]
@@ -136,11 +148,11 @@ def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
     console.print()
     for also in diagnosis["also"]:
         _indented(console, f"also: {also['title']}. {also['summary']}")
-    for cleared in diagnosis["ruled_out"]:
-        _indented(console, f"not {cleared['name']}: {cleared['why']}", style="dim")
-    console.print()
     _indented(console, f"What to do: {finding['advice']}", style="bold")
     _indented(console, f"Runbook: {finding['runbook']}")
+    console.print()
+    for cleared in diagnosis["ruled_out"]:
+        _indented(console, f"not {cleared['name']}: {cleared['why']}", style="dim")
 
 
 # --- below -------------------------------------------------------------------------------------
