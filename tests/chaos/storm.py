@@ -145,6 +145,9 @@ class Storm:
             machine.suffer(Fault.model_validate(fault))
             await asyncio.sleep(seconds)
             machine.recover()
+            if what == "stuck":  # what it has lost stays lost, until somebody starts it anew
+                await machine.off()
+                await machine.on()
 
     def _list(self, machines: list[Machine]) -> None:
         text = json.dumps([machine.backend for machine in machines])
@@ -214,13 +217,12 @@ class Storm:
         return [f"{name} {r.state}" for name, r in self.gateway.fleet.replicas.items()]
 
     def _states(self) -> list[tuple[object, ...]]:
-        """What stands still: the busy replicas as the gateway sees them, and their faults."""
-        faults = {m.name: m.server.replicas[0].faults.all() for m in self.machines if m.server}
-        return [
-            (name, str(r.state), r.reason, r.inflight_requests, faults.get(name))
-            for name, r in self.gateway.fleet.replicas.items()
-            if r.inflight_requests
+        """What stands still: requests with their replicas, and the fleet."""
+        waits = [
+            (e.clock, e.attempts, e.replica and (e.replica.name, str(e.replica.state)))
+            for e in self.gateway.active
         ]
+        return [*waits, tuple(self._fleet())]
 
     def _note(self, how: str, well: bool, seen: str) -> None:
         self.report.ended[how] += 1
