@@ -170,6 +170,19 @@ async def test_freeze() -> None:
         await client.close()
 
 
+async def test_a_freeze_that_ended_first() -> None:
+    """A request that came in it, and would freeze after it, does not stay silent for ever."""
+    async with simulator(speed=1, faults=[{"kind": "freeze", "after_tokens": 30}]) as server:
+        url = server.urls[0]
+        client = await Client.to(url)
+        client.send("/v1/chat/completions", chat(max_tokens=100))
+        await until(url, "num_requests_running", 1)
+        await ask(url, "/sim/faults?kind=freeze", method="DELETE")
+        async with asyncio.timeout(20):
+            assert b"" == await read_to_end(client)
+        await client.close()
+
+
 async def read_to_end(client: Client) -> bytes:
     try:
         return await client.reader.read()

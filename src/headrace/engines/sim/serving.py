@@ -121,6 +121,7 @@ class Serving:
             self._reply.reset()
         else:
             self._faults.frozen.append(self._reply.freeze())
+            self._faults.thaw()  # the freeze may have ended since the request came
 
     def _misstate(self, produced: int, last: bool) -> None:
         if not self._stream:
