@@ -188,10 +188,10 @@ async def test_leaking_leases_fail(tried: Try) -> None:
     """Case 5: a gateway that keeps counting requests whose clients left is found out."""
     gateways: list[Gateway] = []
 
-    def leak() -> None:
+    def leak() -> None:  # so much that the replica's gate is shut for ever
         for seats in gateways[0].placement.models.values():
             for lane in seats.pool.lanes[:1]:
-                lane.take(Ask(5000, [], 1.0), Taken(0.0, 60_000.0, 0.0), clocks.now())
+                lane.take(Ask(lane.gate, [], 1.0), Taken(0.0, 60_000.0, 0.0), clocks.now())
 
     gateways.append(await tried.start(Spoil(left=leak)))
 

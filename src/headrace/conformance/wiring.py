@@ -82,7 +82,12 @@ def _headrace(front: Front) -> str:
             "max_body_bytes": BODY_MIB * 1024 * 1024,
             "drain_s": DRAIN_S,
         },
-        "timeouts": {"connect_s": 1, "queue_s": 1, "first_byte_s": CLOCK_S, "chunk_s": CLOCK_S},
+        "timeouts": {
+            "connect_s": CLOCK_S,
+            "queue_s": 1,
+            "first_byte_s": CLOCK_S,
+            "chunk_s": CLOCK_S,
+        },
         "outliers": {"ejection_s": 1},  # back before the next case
         "admin": {"enabled": False},  # its port may be another gateway's
         "models": [{"name": names.model, "aliases": [names.alias]}, {"name": names.cold}],
