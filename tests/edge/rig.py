@@ -158,7 +158,7 @@ def held(gateway: Gateway) -> tuple[int, int, int] | None:
 
 
 async def eventually(
-    true: Callable[[], bool], tell: Callable[[], str] = str, timeout_s: float = 2.0
+    true: Callable[[], bool], tell: Callable[[], str] = str, timeout_s: float = WAIT_S
 ) -> None:
     """Wait until something the loop is about to do has happened."""
     with contextlib.suppress(TimeoutError):
@@ -166,6 +166,18 @@ async def eventually(
             while not true():  # noqa: ASYNC110 - what is waited for is seen from outside only
                 await asyncio.sleep(0.005)
     assert true(), tell()
+
+
+async def turns(count: int) -> None:
+    """
+    Let the loop turn so many times, a millisecond apart.
+
+    Engines, gateway and clients of a test share its loop: so often each of them has read what came
+    and told the others, also when the process stood still meanwhile, which one long sleep does not
+    promise (a timer that is late rings before sockets are read).
+    """
+    for _ in range(count):
+        await asyncio.sleep(0.001)
 
 
 def _is_fixture(task: asyncio.Task[Any]) -> bool:

@@ -1,12 +1,10 @@
 """Case 1: an error after 200 was sent reaches the client as one frame, and nothing glues to it."""
 
-import asyncio
-
 import pytest
 
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, chunk, head
-from tests.edge.rig import STREAMS, Rig, check_anthropic, ends_with_error, streamed
+from tests.edge.rig import STREAMS, Rig, check_anthropic, ends_with_error, streamed, turns
 
 OPENAI_STREAMS = [path for path in STREAMS if path != "/v1/messages"]
 CUT = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":"half a fra'
@@ -15,7 +13,7 @@ CUT = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":"half a fra'
 async def _breaks(exchange: Exchange, how: str) -> None:
     """Stop in the middle of a frame, once the gateway has what was sent before."""
     await exchange.write(chunk(CUT))
-    await asyncio.sleep(0.03)
+    await turns(30)
     if how == "garbage":
         await exchange.write(b"this is no chunk size\r\n")
         await exchange.wait_closed()
@@ -79,7 +77,7 @@ async def test_case_01_broken_after_done_is_no_error(rig: Rig) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.start_stream()
         await exchange.events(*answers.chat_frames("m"))
-        await asyncio.sleep(0.02)
+        await turns(20)
         exchange.reset()
 
     await rig.engine(script)

@@ -1,12 +1,10 @@
 """Case 2: an error before the first byte is a real status, in the shape of the endpoint."""
 
-import asyncio
-
 import pytest
 
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange
-from tests.edge.rig import STREAMS, Rig, anthropic_error, ask, openai_error, streamed
+from tests.edge.rig import STREAMS, Rig, anthropic_error, ask, openai_error, streamed, turns
 
 
 @pytest.mark.parametrize("body", [answers.ERR_CONTEXT, answers.ERR_MODEL, answers.ERR_TEMPERATURE])
@@ -67,5 +65,5 @@ async def test_case_02_head_alone_is_not_yet_an_answer(rig: Rig) -> None:
 
 
 async def _reset_later(exchange: Exchange) -> None:
-    await asyncio.sleep(0.05)
+    await turns(50)
     exchange.reset()

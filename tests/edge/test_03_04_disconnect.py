@@ -7,7 +7,17 @@ import pytest
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange
 from headrace.conformance.wire import Client, request
-from tests.edge.rig import CHAT_PATH, ENDPOINTS, STREAMS, Rig, ask, eventually, form, streamed
+from tests.edge.rig import (
+    CHAT_PATH,
+    ENDPOINTS,
+    STREAMS,
+    Rig,
+    ask,
+    eventually,
+    form,
+    streamed,
+    turns,
+)
 
 ENDS = ["close", "reset"]
 
@@ -30,7 +40,7 @@ async def test_case_03_disconnect_before_first_byte(rig: Rig, path: str, how: st
 
         _hang_up(client, how)
 
-        await exchange.wait_closed(1.0)
+        await exchange.wait_closed()
         await rig.idle()
 
 
@@ -42,11 +52,11 @@ async def test_case_03_disconnect_between_head_and_first_byte(rig: Rig, how: str
     client = await rig.client().__aenter__()
     await client.send(request("POST", CHAT_PATH, streamed()))
     exchange = await engine.exchange()
-    await asyncio.sleep(0.03)
+    await turns(30)
 
     _hang_up(client, how)
 
-    await exchange.wait_closed(1.0)
+    await exchange.wait_closed()
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -62,7 +72,7 @@ async def test_case_04_disconnect_mid_stream(rig: Rig, path: str, how: str) -> N
 
     _hang_up(client, how)
 
-    await (await engine.exchange()).wait_closed(1.0)
+    await (await engine.exchange()).wait_closed()
     await rig.idle()
 
 
@@ -82,11 +92,11 @@ async def test_case_04_disconnect_in_half_a_body(rig: Rig, how: str) -> None:
     client = await rig.client().__aenter__()
     await client.send(request("POST", CHAT_PATH, ask()))
     exchange = await engine.exchange()
-    await asyncio.sleep(0.03)
+    await turns(30)
 
     _hang_up(client, how)
 
-    await exchange.wait_closed(1.0)
+    await exchange.wait_closed()
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -146,7 +156,7 @@ async def test_case_04_disconnect_of_an_upload(rig: Rig) -> None:
 
     client.close()
 
-    await exchange.wait_closed(1.0)
+    await exchange.wait_closed()
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -158,11 +168,11 @@ async def test_case_04_disconnect_with_a_pipelined_request(rig: Rig, stream: boo
     await client.send(request("POST", CHAT_PATH, streamed() if stream else ask()))
     exchange = await engine.exchange()
     await client.send(request("POST", CHAT_PATH, ask()))
-    await asyncio.sleep(0.02)
+    await turns(20)
 
     client.close()
 
-    await exchange.wait_closed(1.0)
+    await exchange.wait_closed()
     await rig.idle()
     assert 1 == len(engine.exchanges)
 
@@ -200,7 +210,7 @@ async def test_case_04_disconnect_hurts_nobody_else(rig: Rig) -> None:
     for client in clients[1:]:
         client.close()
     for exchange in engine.exchanges[1:]:
-        await exchange.wait_closed(1.0)
+        await exchange.wait_closed()
     go.set()
 
     assert b"".join(frames) == (await opened[0].finish()).body

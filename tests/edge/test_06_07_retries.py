@@ -1,7 +1,6 @@
 """Cases 6 and 7: what is tried again, where, how often; and what never counts against a replica."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -169,13 +168,11 @@ async def test_case_06_deadline_spans_all_attempts(rig: Rig) -> None:
 
     engines = [await rig.engine(script) for _ in range(4)]
     await rig.gateway(timeouts={"total_s": 0.5}, retries={"attempts": 4})
-    started = time.monotonic()
 
     answer = await rig.post(ask())
 
-    openai_error(answer, 504, "timeout")
-    assert time.monotonic() - started < 1.1
-    assert 2 == _asked(engines)
+    openai_error(answer, 504, "timeout")  # each of four attempts alone would be in time
+    assert 1 <= _asked(engines) < 4
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])

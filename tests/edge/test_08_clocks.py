@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from headrace.config.schema import Timeouts
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, head
 from tests.edge.rig import (
@@ -16,6 +17,7 @@ from tests.edge.rig import (
     openai_error,
     retry_after,
     streamed,
+    turns,
 )
 
 FRAME = answers.chat_chunk("m", {"content": "Hi"})
@@ -35,7 +37,7 @@ async def test_case_08_connect_clock(rig: Rig) -> None:
 
     assert answer.status in {502, 504}, answer
     _named(openai_error(answer, answer.status)["message"], "connect")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < Timeouts().connect_s
 
 
 async def test_case_08_queue_clock(rig: Rig) -> None:
@@ -45,9 +47,10 @@ async def test_case_08_queue_clock(rig: Rig) -> None:
 
     answer = await rig.post(ask())
 
-    openai_error(answer, 503, "no_replica")
+    message = openai_error(answer, 503, "no_replica")["message"]
+    assert "within 0.3 s" in message
     retry_after(answer)
-    assert 0.2 < time.monotonic() - started < 1.5
+    assert 0.2 < time.monotonic() - started < Timeouts().queue_s
 
 
 @pytest.mark.parametrize("sends_head", [True, False])
@@ -60,7 +63,7 @@ async def test_case_08_first_byte_clock(rig: Rig, sends_head: bool) -> None:
     answer = await rig.post(streamed())
 
     _named(openai_error(answer, 504, "timeout")["message"], "first byte")
-    await engine.exchanges[0].wait_closed(1.0)
+    await engine.exchanges[0].wait_closed()
 
 
 async def test_case_08_chunk_clock(rig: Rig) -> None:
@@ -72,7 +75,7 @@ async def test_case_08_chunk_clock(rig: Rig) -> None:
 
     assert FRAME == answer.events[0].raw
     _named(ends_with_error(answer)["message"], "chunk")
-    await engine.exchanges[0].wait_closed(1.0)
+    await engine.exchanges[0].wait_closed()
 
 
 async def test_case_08_chunk_clock_on_messages(rig: Rig) -> None:
@@ -88,21 +91,24 @@ async def test_case_08_chunk_clock_on_messages(rig: Rig) -> None:
 
 async def test_case_08_chunk_clock_starts_again(rig: Rig) -> None:
     """A stream that is longer than chunk_s, but never pauses for so long, is not touched."""
-    frames = answers.chat_frames("m")
+    frames: list[bytes] = []
 
     async def script(exchange: Exchange) -> None:
         await exchange.start_stream()
-        for frame in frames:
-            await exchange.events(frame)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            frames.append(FRAME)
+            await exchange.events(FRAME)
             await asyncio.sleep(0.06)
+        await exchange.events(answers.DONE)
         await exchange.end_stream()
 
     await rig.engine(script)
-    await rig.gateway(timeouts={"chunk_s": 0.3, "first_byte_s": 0.3})
+    await rig.gateway(timeouts={"chunk_s": 0.8, "first_byte_s": 0.8})
 
     answer = await rig.post(streamed())
 
-    assert b"".join(frames) == answer.body
+    assert b"".join([*frames, answers.DONE]) == answer.body
 
 
 async def test_case_08_chunk_clock_does_not_count_a_slow_client(rig: Rig) -> None:
@@ -127,7 +133,7 @@ async def test_case_08_total_clock_of_a_stream(rig: Rig) -> None:
         await exchange.start_stream()
         while True:
             await exchange.events(FRAME)
-            await asyncio.sleep(0.05)
+            await turns(20)
 
     engine = await rig.engine(script)
     await rig.gateway(timeouts={"total_s": 0.4})
@@ -135,7 +141,7 @@ async def test_case_08_total_clock_of_a_stream(rig: Rig) -> None:
     answer = await rig.post(streamed())
 
     _named(ends_with_error(answer)["message"], "total")
-    await engine.exchanges[0].wait_closed(1.0)
+    await engine.exchanges[0].wait_closed()
 
 
 async def test_case_08_total_clock_of_a_whole_answer(rig: Rig) -> None:
@@ -146,19 +152,17 @@ async def test_case_08_total_clock_of_a_whole_answer(rig: Rig) -> None:
     answer = await rig.post(ask())
 
     _named(openai_error(answer, 504, "timeout")["message"], "total")
-    await engine.exchanges[0].wait_closed(1.0)
+    await engine.exchanges[0].wait_closed()
 
 
 async def test_case_08_total_clock_covers_the_hold(rig: Rig) -> None:
     """The total clock also ends a request that is held for a replica."""
     await rig.gateway(urls=[], timeouts={"queue_s": 30, "total_s": 0.3})
-    started = time.monotonic()
 
-    answer = await rig.post(ask())
+    answer = await rig.post(ask())  # the client itself waits for less than queue_s
 
     openai_error(answer, answer.status)
     assert answer.status in {503, 504}, answer
-    assert time.monotonic() - started < 1.5
 
 
 async def test_case_08_long_generation_is_not_killed(rig: Rig) -> None:
@@ -199,7 +203,7 @@ async def test_case_08_slow_head_is_ended(rig: Rig) -> None:
     await rig.gateway(urls=[], server={"read_s": 0.3})
     async with rig.client() as client:
         await client.send(b"POST /v1/completions HTTP/1.1\r\nhost: h\r\n")
-        seen = await client.read_to_end(2.0)
+        seen = await client.read_to_end()
 
     assert seen == b"" or seen.startswith(b"HTTP/1.1 408 ")
 
@@ -211,4 +215,4 @@ async def test_case_08_idle_client_connection_is_closed(rig: Rig) -> None:
     async with rig.client() as client:
         await client.post(CHAT_PATH, ask())
 
-        assert b"" == await client.read_to_end(2.0)
+        assert b"" == await client.read_to_end()

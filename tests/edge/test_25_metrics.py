@@ -6,7 +6,7 @@ import time
 
 from headrace.conformance import answers
 from headrace.conformance.fake import Exchange
-from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed, turns
 
 SERIES = re.compile(r"([a-zA-Z_:][\w:]*(?:\{.*\})?) \S+")
 
@@ -26,7 +26,7 @@ async def _settled(rig: Rig) -> set[str]:
     """The series once they no longer change: requests may be counted a moment after they end."""
     seen, now = set[str](), await _series(rig)
     while seen != now:
-        await asyncio.sleep(0.15)
+        await turns(150)
         seen, now = now, await _series(rig)
     return now
 

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeAlias, cast
 
 Script: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
 
-WAIT_S = 5.0  # longest wait for something that must happen; then TimeoutError
+WAIT_S = 20.0  # longest wait for something that must happen; then TimeoutError
 PROBES = frozenset(
     {
         "/health", "/health_generate", "/ping", "/v1/models", "/metrics", "/version", "/load",

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 Headers: TypeAlias = "Iterable[tuple[str, str]]"
 Body: TypeAlias = "bytes | dict[str, Any] | list[Any] | None"
 
-WAIT_S = 5.0  # longest wait for bytes; then TimeoutError
+WAIT_S = 20.0  # longest wait for bytes; then TimeoutError
 READ_BYTES = 256 * 1024
 _FRAME_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE_END = re.compile(r"\r\n|\n|\r")
