@@ -312,7 +312,7 @@ class TestOutliers:
         for _ in range(60):
             await rig.post(ask())
 
-        assert "success rate 5" in await reaches(gateway, bad, State.EJECTED)
+        assert "success rate " in await reaches(gateway, bad, State.EJECTED)
 
     async def test_4xx_and_hang_ups_never_count(self, rig: Rig) -> None:
         """What clients do wrong is held against no replica."""
@@ -394,6 +394,68 @@ class TestStuck:
 
         assert 1 == engine.exchanges[0].json()["max_tokens"]
         assert State.READY is replica_of(gateway, engine).state
+
+
+class TestLeaving:
+    """Replicas that were removed or drained with requests, and fell silent."""
+
+    async def test_a_stuck_gpu(self, rig: Rig) -> None:
+        """What waits at a removed replica is answered by another when its counters stand still."""
+        stuck = await rig.engine(answers.hangs)
+        stuck.probe = with_metrics(FLAT)
+        gateway = await rig.gateway(health={"stuck_s": 0.5}, load={"interval_s": 0.1})
+        waiting = asyncio.create_task(rig.post(ask()))
+        await stuck.exchange()
+        gateway.fleet.add(rig.backend(await rig.engine()))
+        gateway.fleet.remove(f"127.0.0.1:{stuck.port}")
+
+        assert 200 == (await waiting).status
+        assert 2 == gateway.records[-1].attempts
+
+    async def test_one_that_died(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One whose health is not answered for long is not waited for, were it the only one."""
+        monkeypatch.setattr(health, "DEAF_S", 0.3)
+        frozen = await rig.engine(answers.hangs)
+        gateway = await rig.gateway(health=FAST)
+        waiting = asyncio.create_task(rig.post(ask()))
+        await frozen.exchange()
+        frozen.probe = answers.hangs
+        gateway.fleet.remove(f"127.0.0.1:{frozen.port}")
+        answer = await waiting
+
+        assert 502 == answer.status
+        assert "it is silent: GET /health was not answered within 0.2 s" in answer.body.decode()
+
+    async def test_one_that_refuses_probes(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An engine that stops listening while it finishes is given the time that it needs."""
+        monkeypatch.setattr(health, "DEAF_S", 0.1)
+        go = asyncio.Event()
+        engine = await rig.engine(answers.after(go, answers.like_vllm))
+        engine.probe = unwell()
+        gateway = await rig.gateway(health=FAST)
+        waiting = asyncio.create_task(rig.post(ask()))
+        await engine.exchange()
+        gateway.fleet.add(rig.backend(await rig.engine()))
+        ward = gateway.keeper.ward(replica_of(gateway, engine))
+        gateway.fleet.remove(f"127.0.0.1:{engine.port}")
+        await eventually(lambda: ward is not None and ward.bad > 5)
+        go.set()
+
+        assert 200 == (await waiting).status
+        assert 1 == gateway.records[-1].attempts
+
+    async def test_an_ejected_one(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What waits at a replica that was set aside, and died, goes to another."""
+        monkeypatch.setattr(health, "DEAF_S", 0.3)
+        frozen = await rig.engine(answers.hangs)
+        gateway = await rig.gateway(health=FAST | {"stuck_s": 0})
+        waiting = asyncio.create_task(rig.post(ask()))
+        await frozen.exchange()
+        gateway.fleet.add(rig.backend(await rig.engine()))
+        frozen.probe = answers.hangs
+
+        assert 200 == (await waiting).status
+        assert State.EJECTED is replica_of(gateway, frozen).state
 
 
 class TestLoad:

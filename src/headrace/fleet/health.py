@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from headrace.config.schema import Config
-from headrace.fleet import load, outliers, ramp
+from headrace.fleet import load, outliers
 from headrace.fleet.outliers import Count
 from headrace.fleet.probe import Failed
 from headrace.fleet.registry import Fleet, Replica
@@ -143,8 +143,7 @@ class Keeper:
             if replica.state is State.SLEEPING:  # whoever put it to sleep watches its process
                 await asyncio.sleep(min(SOON_S, rules.interval_s))
                 continue
-            if replica.state is not State.DRAINING:
-                self._heard(ward, await self._check(ward))
+            self._heard(ward, await self._check(ward))
             if replica.state is State.WARMING:
                 await self._warm(ward)
             waited_for = replica.state is State.STARTING
@@ -158,7 +157,8 @@ class Keeper:
         try:
             await ward.probe.health(self._health.timeout_s)
         except Failed as failed:
-            self._metrics.check_failed(ward.replica.name)
+            if ward.replica.state is not State.DRAINING:  # whoever leaves may stop listening first
+                self._metrics.check_failed(ward.replica.name)
             return failed
         return None
 
@@ -188,6 +188,8 @@ class Keeper:
         if replica.state is State.STARTING:
             replica.reason = reason  # no transition, but what people wait for
         if replica.state not in ROUTABLE:
+            if failed.slow and not self._works(ward):
+                self._take_back(replica, f"it is silent: {reason}")
             return
         if ward.bad >= self._health.failures:
             cause = "slow" if failed.slow and self._works(ward) else "health"
@@ -278,6 +280,7 @@ class Keeper:
         for ward in tuple(self._wards.values()):
             if ward.replica.state in ROUTABLE:
                 self._weigh(ward, now)
+            if ward.replica.state in ROUTABLE or ward.replica.state is State.DRAINING:
                 self._seek_stuck(ward, now)
         if self._outliers.enabled:
             self._seek_laggards(now)
@@ -302,7 +305,9 @@ class Keeper:
         try:
             await ward.probe.first_token(CONFIRM_S)
         except Failed as failed:
-            if ward.suspect.moved_at == moved_at and not failed.unasked:
+            leaves = ward.replica.state is State.DRAINING  # and may refuse what is new
+            told = failed.slow if leaves else not failed.unasked
+            if ward.suspect.moved_at == moved_at and told:
                 self._strand(ward, reason)
         else:
             ward.suspect.signed_at = ward.suspect.moved_at = time.monotonic()
@@ -310,12 +315,17 @@ class Keeper:
             ward.confirming = False
 
     def _strand(self, ward: Ward, reason: str) -> None:
-        """Set a stuck replica aside, and let others answer what it has not begun to answer."""
+        """Set a stuck replica aside, unless it leaves anyway."""
         replica = ward.replica
-        if self._eject(ward, "stuck", f"stuck: {reason}") and any(
-            group.replicas for model, group in self._fleet.groups.items() if model in replica.serves
-        ):
-            replica.pool.give_up(f"it is stuck: {reason}")
+        if replica.state is State.DRAINING or self._eject(ward, "stuck", f"stuck: {reason}"):
+            self._take_back(replica, f"it is stuck: {reason}")
+
+    def _take_back(self, replica: Replica, reason: str) -> None:
+        """Let others answer what it has not begun to; one that leaves is not waited for."""
+        groups = self._fleet.groups.items()
+        others = any(group.replicas for model, group in groups if model in replica.serves)
+        if others or replica.state is State.DRAINING:
+            replica.pool.give_up(reason)
 
     def _seek_laggards(self, now: float) -> None:
         counts = {
@@ -364,18 +374,7 @@ class Keeper:
         return True
 
     def _weigh(self, ward: Ward, now: float) -> None:
-        """Set what routing sees beyond the replica's load: slow start, or a lower share."""
-        replica, rules = ward.replica, self._health
-        weight = 1.0
-        if ward.joined_at is not None:
-            weight = ramp.weight(now - ward.joined_at, rules.slow_start_s)
-            if weight == 1.0:
-                ward.joined_at = None
-        if replica.state is State.DEGRADED:
-            weight = min(weight, ramp.DEGRADED)
-        if weight < 1.0 or replica.penalty:
-            loads = [peer.replica.inflight_tokens for peer in self._peers(ward)]
-            replica.penalty, replica.weight = ramp.penalty(weight, loads), weight
+        ward.weigh(now, self._health.slow_start_s, lambda: self._peers(ward))
 
     def _peers(self, ward: Ward) -> list[Ward]:
         """The other routable replicas of its models."""

@@ -5,12 +5,15 @@ What is done about it is health.py's.
 """
 
 import time
+from collections.abc import Callable, Iterable
 
 from headrace.config.fleet import Health, Outliers
+from headrace.fleet import ramp
 from headrace.fleet.load import LoadView
 from headrace.fleet.outliers import Sentence, Streak, Window
 from headrace.fleet.probe import Probe
 from headrace.fleet.registry import Replica
+from headrace.fleet.states import State
 from headrace.fleet.stuck import Suspect, Vitals
 
 
@@ -77,3 +80,16 @@ class Ward:
             running=load.running if load is not None else 0.0,
         )
         self.still_s = self.suspect.look(now, self.vitals)
+
+    def weigh(self, now: float, slow_start_s: float, peers: Callable[[], Iterable["Ward"]]) -> None:
+        """Set what routing sees beyond the replica's load: slow start, or a lower share."""
+        replica, weight = self.replica, 1.0
+        if self.joined_at is not None:
+            weight = ramp.weight(now - self.joined_at, slow_start_s)
+            if weight == 1.0:
+                self.joined_at = None
+        if replica.state is State.DEGRADED:
+            weight = min(weight, ramp.DEGRADED)
+        if weight < 1.0 or replica.penalty:
+            loads = [peer.replica.inflight_tokens for peer in peers()]
+            replica.penalty, replica.weight = ramp.penalty(weight, loads), weight
