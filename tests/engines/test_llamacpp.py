@@ -301,9 +301,9 @@ class TestEngine:
         idle = [await asyncio.open_connection(host, port) for _ in range(40)]
         for reader, writer in idle:
             writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert b" 200 " in await asyncio.wait_for(reader.readline(), 3)
+            assert b" 200 " in await asyncio.wait_for(reader.readline(), 20)
 
-        answer = await engine.get("/health", timeout=3)
+        answer = await engine.get("/health", timeout=20)
 
         assert answer.status_code == 200
         for _, writer in idle:

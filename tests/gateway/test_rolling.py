@@ -53,7 +53,7 @@ async def test_rolling_restart_fails_no_request(rig: Rig) -> None:
 
 async def restart(gateway: Gateway, engine: FakeEngine) -> None:
     name = f"127.0.0.1:{engine.port}"
-    gateway.fleet.drain(name, 5.0)
+    gateway.fleet.drain(name, 20.0)
     await eventually(lambda: gateway.fleet.replicas[name].state is State.GONE)
     await engine.kill()
     await engine.start()
@@ -113,11 +113,11 @@ async def test_undrain_while_it_drains(rig: Rig) -> None:
     replica = gateway.fleet.replicas[name]
     running = asyncio.create_task(rig.post(ask()))
     await engine.exchange()
-    gateway.fleet.drain(name, 0.2)
+    gateway.fleet.drain(name, 1.0)
     held = asyncio.create_task(rig.post(ask()))
     await eventually(lambda: gateway.buffered_bytes > 0)
     gateway.fleet.undrain(name)
-    await asyncio.sleep(0.4)  # the deadline that no longer holds
+    await asyncio.sleep(1.2)  # the deadline that no longer holds
     go.set()
     seen = await gather(running, held)
 

@@ -61,7 +61,7 @@ class Collector:
         """The gateway's own spans of whole requests."""
         return [span for span in self.spans if span.kind == SERVER]
 
-    def wait(self, enough: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def wait(self, enough: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Block until it has come; for threads that are no event loop."""
         until = time.monotonic() + timeout_s
         while not enough() and time.monotonic() < until:

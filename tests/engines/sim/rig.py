@@ -14,7 +14,7 @@ from headrace.config.simulator import Simulator
 from headrace.engines.sim.server import Server
 
 RECORDED = Path(__file__).parent / "recorded"
-WAIT_S = 5.0
+WAIT_S = 20.0
 HELLO = [{"role": "user", "content": "Hello, who are you?"}]
 
 

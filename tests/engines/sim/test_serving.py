@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.sim.rig import HELLO, Answer, Client, ask, chat, metric, simulator, until
+from tests.engines.sim.rig import HELLO, WAIT_S, Answer, Client, ask, chat, metric, simulator, until
 
 each_form = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 
@@ -165,7 +165,7 @@ async def test_freeze() -> None:
                 await client.reader.read(1)
         await until(url, "num_requests_running", 0)
         await ask(url, "/sim/faults?kind=freeze", method="DELETE")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             assert b"" == await read_to_end(client)
         await client.close()
 
@@ -178,7 +178,7 @@ async def test_a_freeze_that_ended_first() -> None:
         client.send("/v1/chat/completions", chat(max_tokens=100))
         await until(url, "num_requests_running", 1)
         await ask(url, "/sim/faults?kind=freeze", method="DELETE")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             assert b"" == await read_to_end(client)
         await client.close()
 
@@ -241,7 +241,7 @@ async def test_hang() -> None:
         health = await ask(url, "/health")
         running = await metric(url, "num_requests_running")
         await ask(url, "/sim/faults", method="DELETE")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             rest = await client.reader.readuntil(b"[DONE]")
         await client.close()
 

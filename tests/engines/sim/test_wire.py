@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from headrace.engines.sim import wire
-from tests.engines.sim.rig import Client, ask, chat, simulator
+from tests.engines.sim.rig import WAIT_S, Client, ask, chat, simulator
 
 
 async def raw(data: bytes) -> bytes:
@@ -13,7 +13,7 @@ async def raw(data: bytes) -> bytes:
     async with simulator() as server:
         client = await Client.to(server.urls[0])
         client.writer.write(data)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             found = await client.reader.read()
         await client.close()
     return found
@@ -108,7 +108,7 @@ async def test_stop_breaks_open_streams() -> None:
     with pytest.raises(ConnectionRefusedError):
         await ask(server.urls[0], "/health")
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             rest = await client.reader.read()
     except ConnectionResetError:
         rest = b""

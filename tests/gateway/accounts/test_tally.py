@@ -14,7 +14,7 @@ from headrace.conformance.fake import Exchange
 from headrace.conformance.wire import Answer, request
 from headrace.gateway.app import Gateway
 from headrace.metering.meter import Meter
-from tests.edge.rig import CHAT_PATH, STREAMS, Rig, ask, eventually, streamed
+from tests.edge.rig import CHAT_PATH, STREAMS, Rig, ask, eventually, streamed, turns
 
 ENDS = (b"[DONE]", b"message_stop", b"response.completed")
 
@@ -61,10 +61,12 @@ async def slowly(exchange: Exchange) -> None:
     await exchange.end_stream()
 
 
-async def some(answer: Answer, seconds: float = 0.15) -> bytes:
-    """What of an answer's body comes in this time."""
+async def some(answer: Answer) -> bytes:
+    """What of an answer's body comes at once, which is something."""
+    await answer.until(1)
+    await turns(150)
     try:
-        return await answer.until(1 << 20, seconds)
+        return await answer.until(1 << 20, 0.05)
     except TimeoutError:
         return bytes(answer.body)
 
@@ -178,7 +180,7 @@ async def test_a_stop_lets_held_answers_go(rig: Rig, tmp_path: Path) -> None:
             answer = await client.open("POST", CHAT_PATH, streamed())
             await some(answer)
             stopping = asyncio.ensure_future(running.stop())
-            await asyncio.sleep(0.05)
+            await turns(50)
         await stopping
         await answer.finish()
 

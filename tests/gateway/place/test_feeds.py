@@ -16,11 +16,11 @@ from headrace.errors import StartError
 from headrace.gateway.app import Gateway
 from headrace.routing.blocks import chain, hash_of, join
 from headrace.routing.ledger import Ledger
-from tests.edge.rig import Rig
+from tests.edge.rig import Rig, turns
 from tests.edge.rig import ask as ask_body
 from tests.engines.sim.rig import ask, simulator
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 KV_TOKENS = 4096
 PATH = "/v1/completions"
 
@@ -158,7 +158,7 @@ async def test_only_what_is_gone_is_forgotten() -> None:
         for number in range(6):
             await ask(url, PATH, body(f"other{number}q", 300))
             await ask(url, PATH, body("alpha"))
-        await asyncio.sleep(0.1)
+        await turns(100)
         believed = each.believed("alpha")
 
     assert believed >= 7

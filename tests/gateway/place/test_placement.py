@@ -13,7 +13,7 @@ from headrace.conformance.fake import FakeEngine
 from headrace.conformance.wire import request
 from headrace.gateway.app import Gateway
 from headrace.routing.decision import HOLDER, LOWEST, ONLY
-from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, openai_error, streamed
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, openai_error, streamed, turns
 
 NARROW = {"gate_tokens": 256}
 
@@ -138,7 +138,7 @@ async def test_streams_are_kept_company(rig: Rig) -> None:
     gateway, go = await busy(rig, hold={"keep_alive_s": 0.05})
     tasks = asked(rig, long(0), long(1), long(2))
     await eventually(lambda: gateway.placement.waiting == 1)
-    await asyncio.sleep(0.12)
+    await turns(120)
     go.set()
     bodies = [(await task).body for task in tasks]
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from headrace.conformance import answers
-from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, openai_error, streamed
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, openai_error, streamed, turns
 
 KEPT = {"keep_alive_s": 0.05}
 COMMENT = b": waiting for a replica\n\n"
@@ -45,7 +45,7 @@ async def test_a_stream_is_kept_alive_until_its_answer(rig: Rig) -> None:
 
 async def test_an_error_after_company_is_a_frame(rig: Rig) -> None:
     """When no replica comes after all, the stream that has begun says so in its own way."""
-    await asleep(rig, hold=KEPT, timeouts={"queue_s": 0.2})
+    await asleep(rig, hold=KEPT, timeouts={"queue_s": 1.0})
     answer = await rig.post(streamed())
 
     assert 200 == answer.status
@@ -74,7 +74,7 @@ async def test_what_is_not_streamed_gets_no_company(rig: Rig) -> None:
     await asleep(rig, hold=KEPT)
     asked = asyncio.create_task(rig.post(ask()))
     await held(rig)
-    await asyncio.sleep(0.15)
+    await turns(150)
     wake(rig)
 
     assert 200 == (await asked).status

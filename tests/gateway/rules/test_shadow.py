@@ -71,10 +71,10 @@ async def test_a_copy_fails_alone(rig: Rig, script: Any, outcome: str) -> None:
 
 async def test_the_original_does_not_wait(rig: Rig) -> None:
     """A pool that never answers holds up nothing, and is given up by its own clock."""
-    _, copy = await shadowed(rig, timeout_s=0.3)
+    _, copy = await shadowed(rig, timeout_s=1.0)
     copy.script = answers.hangs
-    async with asyncio.timeout(0.25):
-        assert 200 == (await rig.post(ask())).status
+    assert 200 == (await rig.post(ask())).status
+    assert {} == counts(rig)
 
     await ended(rig, timed_out=1)
 
@@ -96,14 +96,14 @@ async def test_few_at_a_time(rig: Rig) -> None:
 
 async def test_those_that_waited_too_long(rig: Rig) -> None:
     """A copy's clock includes its wait."""
-    _, copy = await shadowed(rig, running=1, queued=5, timeout_s=0.3)
+    _, copy = await shadowed(rig, running=1, queued=5, timeout_s=1.5)
     copy.script = answers.hangs
     now = [1000.0]
     rig.gateway_now.steer.shadows._clock = lambda: now[0]
     for _ in range(3):
         await rig.post(ask())
     await eventually(lambda: bool(copy.exchanges))
-    now[0] += 1
+    now[0] += 10
 
     await ended(rig, timed_out=3)
     assert 1 == len(copy.exchanges)
