@@ -1,6 +1,9 @@
 """``headrace serve``: the gateway alone; it starts, says where, and stops."""
 
+import contextlib
+import fcntl
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,7 +14,7 @@ import pytest
 
 from headrace.cli.serve import count, parting, with_engines
 from headrace.config.schema import Config
-from tests.cli.program import Program, children, gone
+from tests.cli.program import PATIENCE_S, Program, children, gone
 from tests.engines.folders import model
 
 CONFIG = """
@@ -43,6 +46,42 @@ class TestProgram:
             assert [model["id"] for model in models] == ["big", "small"]
             assert started == []
             assert serve.wait() == 0
+
+    def test_a_log_that_nobody_reads(self, tmp_path: Path) -> None:
+        """A file that takes no lines does not keep it from ending; it says what is lost."""
+        pipe = tmp_path / "log"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.write(
+            filling := os.open(pipe, os.O_WRONLY), bytes(fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ))
+        )
+        tree = f"{CONFIG}\nlogging: {{file: {pipe}}}\n"
+        (tmp_path / "headrace.yaml").write_text(tree, encoding="utf-8")
+        with Program(["serve"], tmp_path) as serve:
+            serve.read_until(r"listens on (http://\S+)")
+            serve.signal(signal.SIGTERM)
+
+            assert serve.wait() == 0
+            lost = re.search(r"log takes no lines; up to (\d+) are lost", serve.err.decode())
+            assert lost is not None
+            assert int(lost[1]) >= 3  # started, draining, stopped
+        os.close(reader)
+        os.close(filling)
+
+    def test_standard_error_that_nobody_reads(self, folder: Path) -> None:
+        """The same of a terminal or a collector that has stopped reading."""
+        with Program(["serve"], folder) as serve:
+            serve.read_until(r"listens on (http://\S+)")
+            assert serve.process.stderr is not None
+            theirs = f"/proc/{serve.process.pid}/fd/2"
+            stuffed = os.open(theirs, os.O_WRONLY | os.O_NONBLOCK)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(stuffed, bytes(4096))
+            os.close(stuffed)
+            serve.signal(signal.SIGTERM)
+
+            assert serve.process.wait(PATIENCE_S) == 0
 
     def test_a_busy_port(self, folder: Path) -> None:
         """One sentence, exit code 2."""

@@ -1,7 +1,10 @@
 """writer.py: what is queued is counted and written once; nothing that fails there hurts."""
 
+import fcntl
 import io
 import json
+import os
+import select
 import threading
 from array import array
 from datetime import UTC, datetime
@@ -180,6 +183,64 @@ def test_a_stuck_disk_stops_no_scrape(metrics: Metrics, monkeypatch: pytest.Monk
     told = [json.loads(line) for line in disk.getvalue().splitlines()]
     assert ["first", *["request"] * 4, "log_dropped"] == [each["event"] for each in told]
     assert 2 == told[-1]["lines"]
+
+
+def test_a_stuck_disk_does_not_hold_up_the_end(
+    metrics: Metrics,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pipe that nobody reads: stopping gives up after a moment and says how much is lost."""
+    monkeypatch.setattr(writer, "LEAVE_S", 0.3)
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    written = log(metrics, path)
+    written.start()
+    thread = written._thread
+    assert thread is not None
+    for number in range(100):
+        written.event("line", number=number, text="x" * 200)
+    written.stop()
+    waited = thread.is_alive()
+
+    taken = b""
+    while thread.is_alive():
+        thread.join(0.01)
+        taken += _drained(reader)
+    taken += _drained(reader)
+    os.close(reader)
+    assert waited
+    told = capsys.readouterr().err
+    assert f"headrace: {path} takes no lines; up to 100 are lost.\n" == told
+    assert 100 == taken.count(b"\n")
+
+
+def _drained(reader: int) -> bytes:
+    try:
+        return os.read(reader, 65_536)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_pipe_takes_parts(metrics: Metrics, path: Path) -> None:
+    """What does not fit into a pipe at once is written when it is read, line by line in order."""
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    written = log(metrics, path)
+    written.start()
+    for number in range(200):
+        written.event("line", number=number, text="x" * 200)
+    taken = b""
+    while taken.count(b"\n") < 200:
+        select.select([reader], [], [], 20)
+        taken += _drained(reader)
+    written.stop()
+    os.close(reader)
+
+    assert [*range(200)] == [json.loads(line)["number"] for line in taken.splitlines()]
 
 
 def test_a_full_disk_does_not_end_the_gateway(metrics: Metrics) -> None:

@@ -3,6 +3,7 @@ Takes records and events off the hot path: a queue, and one thread that counts a
 
 The event loop only appends. The thread looks at the queue some times a second, so that a slow disk
 or terminal never delays a request; when it cannot keep up, lines are dropped and the drops counted.
+Nor does it delay the end: what is not written in a moment is given up, and standard error says so.
 """
 
 import re
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -24,6 +25,7 @@ from headrace.telemetry.records import Record, percentile
 FLUSH_S = 0.1
 # Some 10 s of a gateway's full load; beyond it memory would grow behind a stuck disk.
 MAX_QUEUED = 100_000
+LEAVE_S = 5.0  # at the end, for what is queued; a service manager kills what takes much longer
 
 # What a client or an engine wrote must not move the cursor of whoever reads it.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -44,7 +46,10 @@ class Writer:
         self._requests = requests
         self._console = console
         self._file = file
-        self._out: BinaryIO = sys.stderr.buffer
+        # Without Python's buffer: its lock would belong to a write that hangs, and whoever closes
+        # the file, or ends the interpreter, would wait for it for ever.
+        self._out = cast("BinaryIO", getattr(sys.stderr.buffer, "raw", sys.stderr.buffer))
+        self._left: memoryview | None = None  # of the lines that are being written
         self._queue: deque[Finished | Event] = deque()
         self._lines: list[Record | Event] = []
         self._dropped = 0  # of the queue; told to the metrics when next is counted
@@ -63,19 +68,21 @@ class Writer:
 
         """
         if self._file is not None:
-            self._out = self._file.open("ab")
+            self._out = cast("BinaryIO", self._file.open("ab", buffering=0))
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="headrace-log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is queued and end the thread."""
-        if self._thread is not None:
-            self._stop.set()
-            self._thread.join(timeout=5)
-            self._thread = None
-            if self._file is not None:
-                self._out.close()
+        """Write what is queued and end the thread; after ``LEAVE_S`` without what is left."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stop.set()
+        thread.join(timeout=LEAVE_S)
+        if thread.is_alive() and self._file is not None:  # else nobody can be told
+            lost = self._unwritten()
+            sys.stderr.write(f"headrace: {self._file} takes no lines; up to {lost:,} are lost.\n")
 
     def record(self, record: Record, times: "array[float]") -> None:
         """Queue a finished request; ``times`` (s) are when its chunks came."""
@@ -95,6 +102,8 @@ class Writer:
         while not self._stop.wait(FLUSH_S):
             self.flush()
         self.flush()
+        if self._file is not None:
+            self._out.close()
 
     def flush(self) -> None:
         """Count and write what is queued, which takes as long as the disk does; for the thread."""
@@ -137,13 +146,22 @@ class Writer:
             self._metrics.dropped(dropped)
             self._untold += dropped
 
+    def _unwritten(self) -> int:
+        """How many lines wait, with those of a write that hangs."""
+        self.count()
+        left = self._left
+        return len(self._lines) + (bytes(left).count(b"\n") if left is not None else 0)
+
     def _write(self, items: Sequence[Record | Event]) -> None:
         lines = b"".join(map(_line, items)) if self._console else _encode(items)
+        self._left = memoryview(lines)
         try:
-            self._out.write(lines)
-            self._out.flush()
+            while self._left:  # a pipe takes a part
+                self._left = self._left[self._out.write(self._left) :]
         except (OSError, ValueError):  # a full disk or a closed pipe must not end the gateway
             self._metrics.dropped(len(items))
+        finally:
+            self._left = None
 
 
 def _measure(record: Record, times: "array[float]") -> None:
