@@ -43,7 +43,7 @@ class Fleet:
 
     async def start(self, number: int = 2) -> "Fleet":
         await self._rig.engine(answers.like_vllm)
-        state = {"url": self._server.url, "timeout_s": 20}
+        state = {"url": self._server.url, "timeout_s": 10}
         for _ in range(number):
             gateway = await self._rig.gateway(limits=self._limits, state=state)
             self.gateways.append(gateway)
