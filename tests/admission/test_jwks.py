@@ -128,6 +128,6 @@ async def test_too_large(server: JwksServer) -> None:
 
 
 async def until(true: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

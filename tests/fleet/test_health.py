@@ -163,7 +163,7 @@ class TestProbes:
             await exchange.end_stream()
 
         engine = await rig.engine(streams)
-        gateway = await rig.gateway(health=FAST | {"timeout_s": 0.05})
+        gateway = await rig.gateway(health=FAST | {"timeout_s": 1.0})
         stream = asyncio.create_task(rig.post(streamed()))
         await engine.exchange()
         await asyncio.sleep(0.6)  # one tick, which sees the bytes

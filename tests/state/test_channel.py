@@ -36,7 +36,7 @@ async def said(link: Link, message: bytes) -> None:
 
 async def saying(link: Link, message: bytes, done: Callable[[], bool]) -> None:
     """Say it again until it was heard: a listener needs a moment to be there."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(30.0):
         while not done():
             await said(link, message)
             await asyncio.sleep(0.02)

@@ -273,7 +273,7 @@ async def test_it_writes_by_itself(link: Link) -> None:
     await shared.start()
     lease, _ = await take(shared, DAY)
     shared.settle(lease, {TAG: [60]})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while shared.waiting:  # noqa: ASYNC110 - what is waited for is seen from outside only
             await asyncio.sleep(0.005)
     other, _ = await take(shared, DAY)

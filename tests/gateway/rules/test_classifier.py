@@ -54,7 +54,7 @@ class Rig:
     """A classifier with vectors, metrics and a log that a test can read."""
 
     def __init__(self, **settings: object) -> None:
-        given = {"examples": EXAMPLES, "deadline_ms": 20_000, "threshold": 0.0, **settings}
+        given = {"examples": EXAMPLES, "deadline_ms": 10_000, "threshold": 0.0, **settings}
         self.vectors = Vectors()
         self.metrics = Metrics([], [])
         self.log = Writer(self.metrics, requests=False, console=False, file=None)
@@ -233,7 +233,7 @@ async def test_explain() -> None:
 async def test_long_texts_do_not_hold_up_the_loop() -> None:
     """While large prompts are judged with the real vectors, the loop is never away for 2 ms."""
     judging = Judging(
-        Classes.model_validate({"enabled": True, "deadline_ms": 20_000, "examples": EXAMPLES}),
+        Classes.model_validate({"enabled": True, "deadline_ms": 10_000, "examples": EXAMPLES}),
         ClassMetrics((metrics := Metrics([], [])).registry),
         Writer(metrics, requests=False, console=False, file=None),
     )
