@@ -4,6 +4,10 @@ import errno
 import socket
 
 BACKLOG = 4096
+# Bytes that the kernel keeps for a client beyond what is on its way. By itself it takes up to 4 MB
+# (tcp_wmem): longer than any answer, so that nobody would see who does not read, and a thousand of
+# them had gigabytes (tcp_notsent_lowat in https://docs.kernel.org/networking/ip-sysctl.html).
+UNSENT = 128 * 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -20,6 +24,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it: it costs a request nothing.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         listener.bind(address)
         listener.listen(BACKLOG)
         listener.setblocking(False)
