@@ -12,6 +12,7 @@ Key = tuple[str, tuple[str, ...]]
 
 ROUTABLE = ("ready", "degraded")
 COMING = ("starting", "warming")
+ASIDE = ("ejected", "warming")  # one that comes back is warmed up first
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -84,6 +85,7 @@ TABLE: dict[str, Series] = {
     "r_age": Series("headrace_replica_load_age_seconds", "gauge", ("replica",)),
     "r_ready": Series("headrace_replica_state", "gauge", ("replica",), {"state": ROUTABLE}),
     "r_coming": Series("headrace_replica_state", "gauge", ("replica",), {"state": COMING}),
+    "r_aside": Series("headrace_replica_state", "gauge", ("replica",), {"state": ASIDE}),
     "r_moves": Series(
         "headrace_replica_transitions_total", "rate", ("replica",), {"state": ("ejected",)}
     ),

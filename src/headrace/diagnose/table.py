@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from headrace.diagnose import demand, engines, inner, machines, place, tenants
+from headrace.diagnose import aside, demand, engines, inner, machines, place, tenants
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
 from headrace.diagnose.history import STEP_S
@@ -84,8 +84,9 @@ TABLE = (
         "Roll back; compare versions and flags of the new replicas with the old ones.",
         always=True),
     Row("upstream-errors",
-        "a replica fails 3 % more of its requests than usual, and twice as many",
-        machines.failing,
+        "a replica fails 3 % more of its requests than usual, and twice as many, or is set aside"
+        " for it",
+        aside.failing,
         "Read the engine's log for the first error; drain the replica if it is one.",
         always=True),
     Row("network-latency",
