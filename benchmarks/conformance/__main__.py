@@ -51,7 +51,7 @@ def _try(name: str, env_dir: Path) -> dict[str, object]:
         return {"gateway": name, "version": "", "missing": str(reason)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "results.json"
-        given = ["--gateway", name, "--json", str(file), *program]
+        given = ["--gateway", name, "--out", str(file), *program]
         argv = [sys.executable, "-m", "headrace", "conformance", *given]
         done = subprocess.run(argv, check=False, capture_output=True, timeout=_RUN_LIMIT_S)
         if done.returncode not in {0, 1}:

@@ -248,7 +248,7 @@ def run_ours(url: str, folder: Path, level: Level, requests: int, number: int) -
         sys.executable, "-m", "headrace", "bench", "load", "--url", url,
         *level.ours, "--requests", f"{requests}", "--warm-up", "0",
         "--prompt-dist", f"fixed:{PROMPT_TOKENS}", "--output-dist", f"fixed:{OUTPUT_TOKENS}",
-        "--seed", f"{number}", "--json", str(out),
+        "--seed", f"{number}", "--out", str(out),
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     document = json.loads(out.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from benchmarks.conformance import table
 
 
 def run(name: str, **verdicts: str) -> dict[str, Any]:
-    """Results as `headrace conformance --json` writes them."""
+    """Results as `headrace conformance --out` writes them."""
     checks = [{"sent": "a|b", "expected": "1", "seen": "2\n3", "passed": False}]
     cases = [
         {"case": key, "name": f"name {key}", "verdict": verdict, "checks": checks}

@@ -138,6 +138,7 @@ def test_a_dry_run_runs_nothing(programs: Recorded, command: str, stack: str) ->
     assert [] == programs.lines()
     assert "$ (cd " in found.stdout
     assert "tofu init" in found.stdout
+    assert not any(word in found.stdout for word in ("URL", "is gone"))
 
 
 def test_down_destroys_only_what_was_named(programs: Recorded) -> None:

@@ -64,7 +64,7 @@ def test_an_open_loop_is_told_and_written(url: str, tmp_path: Path) -> None:
 
     found = call(
         url, "--rate", "40", "--requests", "20", "--slo", "ttft=30s,tpot=30s",
-        "--html", str(page), "--json", str(figures), "--records", str(records),
+        "--html", str(page), "--out", str(figures), "--records", str(records),
     )  # fmt: skip
 
     assert 0 == found.exit_code, found.output
@@ -84,9 +84,10 @@ def test_a_sweep_over_batch_sizes_has_a_row_each(url: str, tmp_path: Path) -> No
     """Each level keeps its number under way, in the order that was asked for."""
     figures = tmp_path / "sweep.json"
 
-    found = call(url, "--concurrency", "1,4", "--requests", "12", "--json", str(figures))
+    found = call(url, "--concurrency", "1,4", "--requests", "12", "--json", "--out", str(figures))
 
     assert 0 == found.exit_code, found.output
+    assert figures.read_text(encoding="utf-8") == found.stdout
     levels = json.loads(figures.read_text(encoding="utf-8"))["levels"]
     assert ["1 at a time", "4 at a time"] == [level["name"] for level in levels]
     assert [1, 4] == [level["most_at_once"] for level in levels]
@@ -101,7 +102,7 @@ def test_a_trace_is_replayed(url: str, tmp_path: Path) -> None:
     ]
     trace.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
-    found = call(url, "--trace", str(trace), "--speed", "2", "--json", str(figures))
+    found = call(url, "--trace", str(trace), "--speed", "2", "--out", str(figures))
 
     assert 0 == found.exit_code, found.output
     (level,) = json.loads(figures.read_text(encoding="utf-8"))["levels"]

@@ -113,7 +113,7 @@ def test_headrace_passes_all(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     ports = ("--port", str(port), "--engine-port", str(engine_port))
 
-    result = run("--gateway", "headrace", "--json", str(file), *ports)
+    result = run("--gateway", "headrace", "--out", str(file), *ports)
 
     data = json.loads(file.read_text())
     assert 0 == result.exit_code, result.output

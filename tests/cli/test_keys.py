@@ -47,6 +47,12 @@ def test_the_key_alone_is_on_standard_output(keys: Keys) -> None:
     assert "the key my-app of the tenant acme; it is shown only now" in result.stderr
 
 
+def test_an_empty_list_says_so(keys: Keys) -> None:
+    """Whoever has no keys is told how to make one; programs get an empty list."""
+    assert "There are no keys; `headrace keys create" in keys("list").stdout
+    assert [] == json.loads(keys("list", "--json").stdout)
+
+
 def test_list_and_show(keys: Keys) -> None:
     """Both show prefix, scopes and state, and neither the key nor its hash."""
     secret = keys.made("ci", "--model", "m*", "--endpoint", "/v1/embeddings", "--expires", "90d")
@@ -104,7 +110,7 @@ def test_wrong(keys: Keys, arguments: tuple[str, ...], code: int, said: str) -> 
 def test_in_redis(tmp_path: Path) -> None:
     """With a shared state the keys are there; without it the command says so."""
     server = RedisServer(tmp_path).start()
-    keys = Keys(tmp_path, state={"url": server.url})
+    keys = Keys(tmp_path, state={"url": server.url, "timeout_s": 10})
     keys.made("app")
     listed = keys("list").stdout
     server.kill()

@@ -48,8 +48,8 @@ def test_tenants_are_printed() -> None:
     assert (2, True) == (wrong.exit_code, "NAME:SHARE" in wrong.output)
 
 
-@pytest.mark.parametrize("option", [("--gateways", "2"), ("--json", "found.json")])
-def test_tenants_stand_alone(option: tuple[str, str]) -> None:
+@pytest.mark.parametrize("option", [("--gateways", "2"), ("--json",), ("--out", "found.json")])
+def test_tenants_stand_alone(option: tuple[str, ...]) -> None:
     """What does not go with tenants is refused, and named, rather than left out in silence."""
     found = call("--tenant", "small:1", "--tenant", "big:3", *option)
 
@@ -60,7 +60,7 @@ def test_tenants_stand_alone(option: tuple[str, str]) -> None:
 def test_figures_are_written(tmp_path: Path) -> None:
     """The file has every rate and policy with all figures, and says that it is simulated."""
     path = tmp_path / "found.json"
-    found = call("--rate", "30", "--die", "0.5", "--json", str(path))
+    found = call("--rate", "30", "--die", "0.5", "--out", str(path))
     document = json.loads(path.read_text(encoding="utf-8"))
 
     assert 0 == found.exit_code
@@ -69,6 +69,13 @@ def test_figures_are_written(tmp_path: Path) -> None:
     assert [{"at_s": 0.5, "joins": None}] == document["changes"]
     assert [20.0, 30.0] == [each["rate"] for each in document["results"]]
     assert 60 == document["results"][0]["figures"]["requests"]["mean"]
+
+
+def test_programs_read_them() -> None:
+    """With --json standard output is that document, and nothing else."""
+    document = json.loads(call("--json").stdout)
+
+    assert [20.0] == [each["rate"] for each in document["results"]]
 
 
 def test_processes_change_nothing() -> None:
@@ -111,7 +118,7 @@ def test_fleets_are_described(tmp_path: Path) -> None:
         (["--compare", "best"], "--compare: 'best' is unknown; use all"),
         (["--trace", "absent"], "no file 'absent', and no generator of that name"),
         (["--die", "1", "--die", "2"], "At 2 s the last replica would die"),
-        (["--json", "absent/file.json"], "--json: absent/file.json cannot be written"),
+        (["--out", "absent/file.json"], "absent/file.json cannot be written"),
         (["--processes", "2", "--die", "1", "--die", "2"], "At 2 s the last replica would die"),
     ],
 )

@@ -114,7 +114,9 @@ def up(
     outputs = it.known()
     if stack == "eks":
         _furnish(it, outputs, chart, values or ())
-    typer.echo(f"{outputs['url']} is where clients go. `headrace aws pause` ends what GPUs cost.")
+    if not dry_run:
+        typer.echo(f"{outputs['url']} is where clients go.")
+        typer.echo("`headrace aws pause` ends what GPUs cost.")
 
 
 @aws.command(
@@ -144,9 +146,9 @@ def down(
     if stack == "eks":
         it.cluster(it.known()).empty()
     it.stack.apply()
-    typer.echo(
-        f"{name} is gone. The state's bucket {it.account.bucket()} stays: some cents a month."
-    )
+    if not dry_run:
+        bucket = it.account.bucket()
+        typer.echo(f"{name} is gone. The state's bucket {bucket} stays: some cents a month.")
 
 
 @aws.command(epilog=examples("headrace aws pause --stack eks --env dev"))

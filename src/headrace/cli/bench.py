@@ -1,11 +1,11 @@
 """``headrace bench``: load on an endpoint, and what it did to its clients."""
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,7 @@ from headrace.bench.page import page
 from headrace.bench.plan import Arrivals, Job, Shape, Step
 from headrace.bench.sizes import sizes
 from headrace.cli.app import examples
+from headrace.cli.options import AsJson, Out, save
 from headrace.errors import ConfigError
 from headrace.upstream import trust
 
@@ -49,7 +50,7 @@ def _group() -> None:
 @bench.command(
     epilog=examples(
         "headrace bench load --rate 5 --duration 60 --html load.html",
-        "headrace bench load --rate 2,4,8 --slo ttft=500ms,tpot=50ms --json load.json",
+        "headrace bench load --rate 2,4,8 --slo ttft=500ms,tpot=50ms --out load.json",
         "headrace bench load --concurrency 1,2,4,8,16,32 --prompt-dist fixed:1024",
         "headrace bench load --trace conversation_trace.jsonl --speed 2 --requests 500",
     )
@@ -169,10 +170,8 @@ def load(
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write a page with charts."),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", show_default=False, help="Write the figures."),
-    ] = None,
+    json: AsJson = False,
+    out: Out = None,
     records: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write each request, a line each."),
@@ -210,13 +209,18 @@ def load(
     asked["model"] = target.model
     found = [(each, figures(each, wanted)) for each in played]
     now = datetime.now(tz=UTC)
-    _print([each for _, each in found], wanted)
-    _write(
+    save(
         html,
         lambda: page(asked, found, wanted, f"{now:%Y-%m-%d %H:%M} UTC, headrace {__version__}"),
     )
-    _write(json_file, lambda: _document(asked, found, wanted, now))
-    _write(
+    document = _document(asked, found, wanted, now)
+    if json:
+        typer.echo(document, nl=False)
+    else:
+        _print([each for _, each in found], wanted)
+    _warn([each for _, each in found])
+    save(out, lambda: document)
+    save(
         records, lambda: "".join(_line(each, record) for each in played for record in each.records)
     )
     if any(each.good < each.sent for _, each in found):
@@ -353,6 +357,9 @@ def _print(found: Sequence[Figures], wanted: Slo) -> None:
         table.add_row(*cells, *([f"{each.goodput:.2f}"] if wanted.written else []))
     Console(width=None if Console().is_terminal else 160).print(table)
     typer.echo("Times are ms.")
+
+
+def _warn(found: Sequence[Figures]) -> None:
     for each in found:
         for error, count in list(each.failures.items())[:3]:
             typer.echo(f"{each.name}: {count} failed: {error}", err=True)
@@ -373,19 +380,9 @@ def _document(
         "slo_s": wanted.written,
         "levels": [as_json(each) for _, each in found],
     }
-    return json.dumps(document, indent=1) + "\n"
+    return dumps(document, indent=1) + "\n"
 
 
 def _line(played: Played, record: Record) -> str:
     fields = {name: getattr(record, name) for name in Record.__slots__}
-    return json.dumps({"level": played.step.name, **fields}) + "\n"
-
-
-def _write(path: Path | None, text: Callable[[], str]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(text(), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from error
-    typer.echo(f"Written: {path}")
+    return dumps({"level": played.step.name, **fields}) + "\n"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from headrace.cli.serve import File
+from headrace.cli.options import ConfigOption
 from headrace.config.classes import Classes
 from headrace.config.load import load
 from headrace.errors import ConfigError
@@ -37,7 +37,7 @@ def classify(
             "--file", "-f", metavar="FILE", show_default=False, help="One text a line; - is stdin."
         ),
     ] = None,
-    config: File = None,
+    config: ConfigOption = None,
     neighbours: Annotated[
         int, typer.Option(min=0, max=20, help="Examples that are shown with each text.")
     ] = NEIGHBOURS,

@@ -2,12 +2,12 @@
 
 import json
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace.cli.app import examples
+from headrace.cli.options import ConfigArgument
 from headrace.cli.route import effective
 from headrace.config import describe, dump
 from headrace.config.examples import examples as taught
@@ -26,15 +26,6 @@ config = typer.Typer(
     help="Check, show and describe the configuration.",
 )
 
-File = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="FILE",
-        show_default=False,
-        help="The file; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
-    ),
-]
-
 
 class Format(StrEnum):
     """How the effective configuration is written."""
@@ -51,7 +42,7 @@ class Format(StrEnum):
     )
 )
 def check(
-    file: File = None,
+    file: ConfigArgument = None,
     engines: Annotated[
         bool,
         typer.Option(
@@ -113,7 +104,7 @@ def _inspect(config: Config) -> None:
     epilog=examples("headrace config show", "headrace config show staging.yaml --format json")
 )
 def show(
-    file: File = None,
+    file: ConfigArgument = None,
     form: Annotated[
         Format, typer.Option("--format", "-f", help="YAML says where each value came from.")
     ] = Format.YAML,

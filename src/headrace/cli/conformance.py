@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from headrace.cli.app import examples
+from headrace.cli.options import AsJson, Out, save
 from headrace.conformance import catalogue, report, suite
 from headrace.conformance.program import Program
 from headrace.conformance.stage import Stage
@@ -109,10 +110,8 @@ def run(
         str | None,
         typer.Option(metavar="URL", show_default="/metrics", help="Where its metrics are."),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", show_default=False, help="Write all evidence."),
-    ] = None,
+    as_json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """
     Try a gateway on 25 edge cases and the shapes of the API.
@@ -126,13 +125,15 @@ def run(
     cases = _cases(case)
     _demand_one(target)
     started = time.monotonic()
-    results = asyncio.run(_run(target, cases))
-    name = gateway or str(base_url)
-    if json_file is not None:
-        data = report.as_json(results, name, time.monotonic() - started)
-        json_file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    results = asyncio.run(_run(target, cases, Console(stderr=as_json)))
+    name, took_s = gateway or str(base_url), time.monotonic() - started
     told = ", ".join(f"{number} {verdict}" for verdict, number in report.counts(results).items())
-    typer.echo(f"{name}: {told} in {time.monotonic() - started:.0f} s")
+    typer.echo(f"{name}: {told} in {took_s:.0f} s", err=as_json)
+    evidence = report.as_json(results, name, took_s)
+    document = json.dumps(evidence, indent=1, ensure_ascii=False) + "\n"
+    if as_json:
+        typer.echo(document, nl=False)
+    save(out, lambda: document)
     raise typer.Exit(report.exit_code(results))
 
 
@@ -179,7 +180,7 @@ def _demand_one(target: Target) -> None:
         _known(target.gateway)
 
 
-async def _run(target: Target, cases: Sequence[Case]) -> list[Result]:
+async def _run(target: Target, cases: Sequence[Case], console: Console) -> list[Result]:
     url = target.base_url or f"http://127.0.0.1:{target.port}"
     stage = Stage(url, Names(), key=target.key, metrics_url=target.metrics_url)
     await stage.start(range(target.engine_port, target.engine_port + REPLICAS))
@@ -187,7 +188,7 @@ async def _run(target: Target, cases: Sequence[Case]) -> list[Result]:
         async with _started(target, stage):
             with Console(stderr=True).status("waiting for the gateway") as status:
                 await suite.meet(stage, target.wait_s)
-                return await suite.run(stage, cases, Screen(Console(), status))
+                return await suite.run(stage, cases, Screen(console, status))
     finally:
         await stage.stop()
 
@@ -234,5 +235,5 @@ class Screen:
             told = "\n".join(f"       {line}" for line in lines)
             self._console.print(escape(told), style="dim", highlight=False, soft_wrap=True)
         if len(result.failures) > SHOWN:
-            more = f"       … and {len(result.failures) - SHOWN} more; --json FILE has all"
+            more = f"       … and {len(result.failures) - SHOWN} more; --json has all"
             self._console.print(more, style="dim", highlight=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.cli.app import examples
+from headrace.cli.options import ConfigArgument
 from headrace.config.load import load
 from headrace.edge.certificate import self_signed
 from headrace.edge.envoy import render
@@ -20,15 +21,6 @@ edge = typer.Typer(
     help="Print the configuration of the Envoy before the gateway, and check it.",
 )
 
-File = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="FILE",
-        show_default=False,
-        help="The file; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
-    ),
-]
-
 
 @edge.command(
     epilog=examples(
@@ -37,7 +29,7 @@ File = Annotated[
     )
 )
 def config(
-    file: File = None,
+    file: ConfigArgument = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="PATH", help="Write it to this file."),
@@ -74,7 +66,7 @@ def config(
 
 
 @edge.command(epilog=examples("headrace edge check", "headrace edge check staging.yaml"))
-def check(file: File = None) -> None:
+def check(file: ConfigArgument = None) -> None:
     """Tell whether Envoy takes the configuration that is made from headrace.yaml."""
     settings = load(file)
     tls = settings.edge.tls

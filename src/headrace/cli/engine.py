@@ -1,13 +1,13 @@
 """``headrace engine``: engines by themselves; the simulated one, and what it can look like."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headrace.cli.app import examples
 from headrace.cli.calibrate import calibrate
+from headrace.cli.options import ConfigOption
 from headrace.cli.run import run
 from headrace.config.load import load
 from headrace.config.simulator import Simulator
@@ -38,16 +38,7 @@ engine = typer.Typer(
 )
 def sim(
     *,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            metavar="FILE",
-            show_default=False,
-            help="The configuration; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
-        ),
-    ] = None,
+    config: ConfigOption = None,
     replicas: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default="1", help="Replicas in the one process."),

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from headrace.cli.app import examples
 from headrace.cli.fleet import WATCH_S, Admin, AdminUrl, Token
+from headrace.cli.options import AsJson
 from headrace.errors import StartError
 
 SHARE_WIDTH = 10  # cells of a bar
@@ -47,7 +48,7 @@ def status(
     admin_url: AdminUrl = None,
     token: Token = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what each arm has seen, and whether it differs from the control."""
     admin = Admin(admin_url, token)

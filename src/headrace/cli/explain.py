@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from headrace.cli.fleet import Admin, AdminUrl, Token
 from headrace.cli.logfile import LogFile
+from headrace.cli.options import AsJson
 from headrace.cli.waterfall import listing, picture
 from headrace.errors import ConfigError, StartError
 from headrace.telemetry.decisions import Story, Summary
@@ -50,7 +51,6 @@ Log = Annotated[
         help="Look in this file of log lines; they know less than a running gateway.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 LIST = 20
 PIPED = 400  # columns of a line that no terminal shows
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from headrace.cli import beacon
 from headrace.cli.app import examples
+from headrace.cli.options import AsJson
 from headrace.errors import StartError
 
 DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it by default
@@ -76,7 +77,7 @@ def show(
     admin_url: AdminUrl = None,
     token: Token = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the replicas of a running gateway, drain one, or take it back."""
     ctx.obj = Admin(admin_url, token)

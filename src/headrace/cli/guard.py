@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from headrace.cli.app import examples
-from headrace.cli.serve import File
+from headrace.cli.options import ConfigOption
 from headrace.config.guards import GuardPolicy, Guards, Injection
 from headrace.config.load import load
 from headrace.config.schema import Config
@@ -82,7 +82,7 @@ def say(
         list[str] | None,
         typer.Option("--guard", "-g", metavar="NAME", help="Only this guard; repeatable."),
     ] = None,
-    config: File = None,
+    config: ConfigOption = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """

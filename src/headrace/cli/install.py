@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.serve import File
+from headrace.cli.options import ConfigOption
 from headrace.cli.unit import Unit, folders
 from headrace.config.load import read
 from headrace.config.schema import Config
@@ -21,7 +21,7 @@ TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - of which a service 
 
 def install(
     *,
-    config: File = None,
+    config: ConfigOption = None,
     user: Annotated[
         bool,
         typer.Option(

@@ -22,7 +22,7 @@ from headrace.admission.keys import Key
 from headrace.admission.office import Issued, Office, Order
 from headrace.admission.store import store
 from headrace.cli.app import examples
-from headrace.cli.serve import File
+from headrace.cli.options import AsJson, ConfigOption
 from headrace.config.load import load
 from headrace.config.schema import Config
 from headrace.gateway.door import routes
@@ -34,7 +34,6 @@ SPAN = re.compile(r"(\d+)(s|m|h|d)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name, as in logs and bills.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 keys = typer.Typer(
     add_completion=False,
@@ -96,8 +95,8 @@ def create(
             help="A limit of its own, such as requests_per_minute=60; may be given several times.",
         ),
     ] = None,
-    as_json: Json = False,
-    config: File = None,
+    as_json: AsJson = False,
+    config: ConfigOption = None,
 ) -> None:
     """
     Create a key and print it, once: only its hash is kept.
@@ -119,12 +118,15 @@ def create(
 
 
 @keys.command("list", epilog=examples("headrace keys list"))
-def list_(*, as_json: Json = False, config: File = None) -> None:
+def list_(*, as_json: AsJson = False, config: ConfigOption = None) -> None:
     """List all keys, with their visible beginnings; not the keys themselves."""
     book = _with(load(config), Office.read)
     now = datetime.now(UTC)
     if as_json:
         typer.echo(json.dumps([_shown(book, key, now) for key in book.keys.values()], indent=2))
+        return
+    if not book.keys:
+        typer.echo("There are no keys; `headrace keys create my-app` makes one.")
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("name", "tenant", "key", "state", "expires", "last used", "scopes"):
@@ -145,7 +147,7 @@ def list_(*, as_json: Json = False, config: File = None) -> None:
 
 
 @keys.command(epilog=examples("headrace keys show my-app"))
-def show(name: Name, *, config: File = None) -> None:
+def show(name: Name, *, config: ConfigOption = None) -> None:
     """Show one key as JSON: its scopes, its times, the beginnings of its secrets."""
     book = _with(load(config), Office.read)
     key = book.keys.get(name)
@@ -161,8 +163,8 @@ def rotate(
     overlap: Annotated[
         str, typer.Option(metavar="SPAN", help="How long the present key stays good.")
     ] = "24h",
-    as_json: Json = False,
-    config: File = None,
+    as_json: AsJson = False,
+    config: ConfigOption = None,
 ) -> None:
     """Give a key a new secret and print it, once; the present one stays good for a while."""
     span = _span(overlap, "--overlap")
@@ -171,7 +173,7 @@ def rotate(
 
 
 @keys.command(epilog=examples("headrace keys revoke my-app"))
-def revoke(name: Name, *, config: File = None) -> None:
+def revoke(name: Name, *, config: ConfigOption = None) -> None:
     """End a key for good; every gateway refuses it within a second."""
     _with(load(config), lambda office: office.revoke(_actor(), name))
     typer.echo(f"{name} is revoked.")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from headrace.cli.app import examples
 from headrace.cli.fleet import UNPRINTABLE, Admin, AdminUrl, Token
+from headrace.cli.options import AsJson
 
 # From these parts of a limit on it is shown in another colour.
 COLOURS = ((1.0, "red"), (0.8, "yellow"), (0.0, "green"))
@@ -41,7 +42,7 @@ def show(
     ] = None,
     admin_url: AdminUrl = None,
     token: Token = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is used of each limit now, and what running requests hold of it."""
     query = f"?{urlencode({'tenant': tenant})}" if tenant is not None else ""

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from headrace.cli.app import examples
-from headrace.cli.serve import File
+from headrace.cli.options import ConfigOption
 from headrace.config.load import load
 from headrace.engines.weights.cache import Cache, Entry, Plan, origin_of
 from headrace.engines.weights.origin import parse
@@ -42,7 +42,7 @@ Patterns = list[str]
 
 
 @models.command("list", epilog=examples("headrace models list"))
-def list_(config: File = None) -> None:
+def list_(config: ConfigOption = None) -> None:
     """List the models on this machine."""
     cache = Cache(load(config).store)
     entries = cache.entries()
@@ -99,7 +99,7 @@ def pull(
             help="Compare no hashes: buckets that are encrypted with KMS keys have none.",
         ),
     ] = False,
-    config: File = None,
+    config: ConfigOption = None,
 ) -> None:
     """
     Get a model onto this machine.
@@ -130,7 +130,7 @@ def rm(
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    config: File = None,
+    config: ConfigOption = None,
 ) -> None:
     """Remove a model from this machine."""
     cache = Cache(load(config).store)

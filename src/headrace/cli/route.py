@@ -8,7 +8,7 @@ gateway/rules/rehearsal.py's.
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from rich.text import Text
 from headrace.cli.app import examples
 from headrace.cli.classify import judged
 from headrace.cli.fleet import Admin, AdminUrl, NobodyThere, Token
+from headrace.cli.options import AsJson
 from headrace.cli.serve import with_engines
 from headrace.config import load
 from headrace.config.backends import Model
@@ -81,55 +82,33 @@ Configuration = Annotated[
         "--config", "-c", metavar="FILE", help="Ask this configuration, not a running gateway."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-@route.command("test", epilog=examples("headrace route test --text hello --header x-team=search"))
-def tell(
-    *,
-    file: File = None,
-    text: Words = None,
-    model: ModelName = None,
-    header: Header = None,
-    at: At = None,
-    endpoint: Endpoint = "/v1/chat/completions",
-    classified: Classified = None,
-    config: Configuration = None,
-    admin_url: AdminUrl = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Tell the rule, the target and the replica of a request in a few lines."""
-    question = _question(file, text, model, (header, at, endpoint, classified))
-    found = _ask(question, config, Admin(admin_url, token))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        Console().print(summary(found))
+def asking(show: Callable[[dict[str, Any]], Text]) -> Callable[..., None]:
+    """A command that asks, and shows the answer so."""
 
+    def ask(
+        *,
+        file: File = None,
+        text: Words = None,
+        model: ModelName = None,
+        header: Header = None,
+        at: At = None,
+        endpoint: Endpoint = "/v1/chat/completions",
+        classified: Classified = None,
+        config: Configuration = None,
+        admin_url: AdminUrl = None,
+        token: Token = None,
+        as_json: AsJson = False,
+    ) -> None:
+        question = _question(file, text, model, (header, at, endpoint, classified))
+        found = _ask(question, config, Admin(admin_url, token))
+        if as_json:
+            typer.echo(json.dumps(found, indent=2))
+        else:
+            Console().print(show(found))
 
-@route.command(epilog=examples("headrace route explain --file request.json --at 2026-11-23T23:00"))
-def explain(
-    *,
-    file: File = None,
-    text: Words = None,
-    model: ModelName = None,
-    header: Header = None,
-    at: At = None,
-    endpoint: Endpoint = "/v1/chat/completions",
-    classified: Classified = None,
-    config: Configuration = None,
-    admin_url: AdminUrl = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Tell the same with what the rules saw, and how each of them fared with it."""
-    question = _question(file, text, model, (header, at, endpoint, classified))
-    found = _ask(question, config, Admin(admin_url, token))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        Console().print(story(found))
+    return ask
 
 
 def _question(
@@ -300,3 +279,15 @@ def _cost(candidate: dict[str, Any]) -> str:
         return ""
     cached, inflight = candidate["cached_tokens"], candidate["inflight"]
     return f"  {candidate['cost_ms']:g} ms, {cached} tokens cached, {inflight} requests"
+
+
+route.command(
+    "test",
+    epilog=examples("headrace route test --text hello --header x-team=search"),
+    help="Tell the rule, the target and the replica of a request in a few lines.",
+)(asking(summary))
+route.command(
+    "explain",
+    epilog=examples("headrace route explain --file request.json --at 2026-11-23T23:00"),
+    help="Tell the same with what the rules saw, and how each of them fared with it.",
+)(asking(story))

@@ -1,13 +1,13 @@
 """``headrace serve``: the gateway, and the engines that the configuration tells it to start."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from headrace import __version__
 from headrace.cli.beacon import Beacon
+from headrace.cli.options import ConfigOption
 from headrace.cli.run import run
 from headrace.config.backends import Model
 from headrace.config.load import load
@@ -20,16 +20,6 @@ from headrace.errors import ConfigError
 from headrace.gateway.admin.annex import Annex
 from headrace.gateway.app import Gateway
 
-File = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        show_default=False,
-        help="The configuration; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
-    ),
-]
 Host = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", show_default="127.0.0.1", help="Address to listen on."),
@@ -51,7 +41,7 @@ LogFormat = Annotated[
 
 
 def serve(
-    config: File = None, host: Host = None, port: Port = None, log_format: LogFormat = None
+    config: ConfigOption = None, host: Host = None, port: Port = None, log_format: LogFormat = None
 ) -> None:
     """
     Start the gateway in front of the engines that the configuration names.

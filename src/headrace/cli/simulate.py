@@ -1,9 +1,9 @@
 """``headrace simulate``: routing policies before a simulated fleet, to choose one or to size it."""
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from headrace.cli.options import AsJson, Out, save
 from headrace.engines.sim import sheet
 from headrace.engines.sim.cost import Preset
 from headrace.engines.sim.presets import PRESETS
@@ -140,10 +141,8 @@ def simulate(
     processes: Annotated[
         int, typer.Option(min=1, max=256, metavar="N", help="Runs at the same time.")
     ] = 1,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", show_default=False, help="Write all figures."),
-    ] = None,
+    json: AsJson = False,
+    out: Out = None,
 ) -> None:
     """
     Try routing policies before a simulated fleet.
@@ -154,10 +153,10 @@ def simulate(
     fleet = fleet_of(preset or ["h100-8b"], replicas, join or [], die or [])
     names = contest.policies(policy or ["lowest_cost"], compare or [])
     if tenant:
-        if gateways or json_file is not None:
+        if gateways or json or out is not None:
             raise ConfigError(
-                "--tenant: what tenants get is shown for one gateway, and not written to a file;"
-                " leave out --gateways and --json."
+                "--tenant: what tenants get is shown for one gateway, and for people only;"
+                " leave out --gateways, --json and --out."
             )
         parties = [sharing.party(each) for each in tenant]
         for name, speed in product(names, rate or [1.0]):
@@ -166,11 +165,13 @@ def simulate(
     wanted = contest.runs(names, rate or [1.0], seeds, gateways or [1], share_s)
     found = _played(wanted, source, fleet, processes)
     results = contest.results(found)
-    console = Console()
-    for speed, rows in results.items():
-        _print(console, f"{source.name}, rate {speed:g}, {_count(fleet)}", rows, seeds > 1)
-    if json_file is not None:
-        _write(json_file, _document(source, fleet, seeds, results))
+    document = _document(source, fleet, seeds, results)
+    if json:
+        typer.echo(document, nl=False)
+    else:
+        for speed, rows in results.items():
+            _print(f"{source.name}, rate {speed:g}, {_count(fleet)}", rows, seeds > 1)
+    save(out, lambda: document)
 
 
 def fleet_of(
@@ -259,7 +260,8 @@ def _parallel(
         return {run: future.result() for future, run in futures.items()}
 
 
-def _print(console: Console, title: str, rows: dict[str, Any], spread: bool) -> None:
+def _print(title: str, rows: dict[str, Any], spread: bool) -> None:
+    console = Console()
     console.print(f"\n{title}", style="bold", highlight=False)
     _aligned(table(rows, MAIN, spread=False))
     if spread:
@@ -286,8 +288,8 @@ def _count(fleet: Fleet) -> str:
     )
 
 
-def _document(source: Source, fleet: Fleet, seeds: int, results: Results) -> dict[str, Any]:
-    return {
+def _document(source: Source, fleet: Fleet, seeds: int, results: Results) -> str:
+    document = {
         "simulated": True,
         "trace": source.name,
         "requests": source.requests,
@@ -303,10 +305,4 @@ def _document(source: Source, fleet: Fleet, seeds: int, results: Results) -> dic
             for name, found in rows.items()
         ],
     }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--json: {path} cannot be written: {error.strerror}.") from error
+    return dumps(document, indent=1) + "\n"

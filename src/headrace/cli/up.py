@@ -13,8 +13,9 @@ from typing import Annotated
 import typer
 
 from headrace.cli.banner import Banner, Facts
+from headrace.cli.options import ConfigOption
 from headrace.cli.run import run
-from headrace.cli.serve import File, Host, LogFormat, Port, Serving
+from headrace.cli.serve import Host, LogFormat, Port, Serving
 from headrace.config.backends import Backend, Model
 from headrace.config.load import Loaded, read
 from headrace.config.schema import Config
@@ -31,7 +32,7 @@ REPLICA = "llamacpp"
 
 def up(
     *,
-    config: File = None,
+    config: ConfigOption = None,
     model: Annotated[
         Path | None,
         typer.Option(

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headrace.cli.app import examples
+from headrace.cli.options import ConfigOption
 from headrace.config.load import load
 from headrace.config.metering import Metering
 from headrace.config.pricebook import prices
@@ -31,16 +31,6 @@ PER_MILLION = 8  # decimals of a price
 AGO = re.compile(r"(\d{1,5})([hdw])")
 HOURS = {"h": 1, "d": 24, "w": 168}
 
-File = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        show_default=False,
-        help="The configuration; else $HEADRACE_CONFIG, else headrace.yaml in this directory.",
-    ),
-]
 Tenant = Annotated[
     str | None, typer.Option(metavar="NAME", show_default=False, help="Of this tenant only.")
 ]
@@ -79,7 +69,7 @@ usage = typer.Typer(
 def show(
     ctx: typer.Context,
     *,
-    config: File = None,
+    config: ConfigOption = None,
     tenant: Tenant = None,
     key: Annotated[
         str | None, typer.Option(metavar="ID", show_default=False, help="Of this key only.")
@@ -114,7 +104,7 @@ def show(
 @usage.command(epilog=examples("headrace usage statement --month 2026-11 --tenant acme"))
 def statement(
     *,
-    config: File = None,
+    config: ConfigOption = None,
     month: Annotated[
         str | None,
         typer.Option(metavar="YYYY-MM", show_default="this one", help="The month, of UTC."),
@@ -143,7 +133,7 @@ def statement(
 
 @usage.command(epilog=examples("headrace usage cost --since 24h"))
 def cost(
-    *, config: File = None, since: Since = None, until: Until = None, form: Format = "table"
+    *, config: ConfigOption = None, since: Since = None, until: Until = None, form: Format = "table"
 ) -> None:
     """Show what replicas cost, for a thousand tokens actually achieved and while they were idle."""
     settings, now = load(config).metering, datetime.now(UTC)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.fleet import UNPRINTABLE, Admin, AdminUrl, Token
+from headrace.cli.options import AsJson
 from headrace.errors import ConfigError
 
 FOUND = 1  # exit code: something is wrong
@@ -41,7 +42,6 @@ At = Annotated[
         help="Look at a moment of the past: 14:05, or 2026-11-21T14:05:00Z; by default now.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def why(

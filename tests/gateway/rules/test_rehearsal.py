@@ -72,6 +72,7 @@ def test_an_outcome() -> None:
     ("values", "body", "error"),
     [
         ([], {"model": "x"}, "The model `x` does not exist."),
+        ([], {}, "The request names no `model`."),
         ([{"parameters": {"n": {"refuse": "true"}}}], {"model": "big", "n": 1}, "may not be set"),
     ],
 )

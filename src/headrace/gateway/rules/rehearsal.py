@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.config.rules import NONE, Case, Rule
-from headrace.errors import ApiError, BadRequest
+from headrace.errors import ApiError, BadRequest, ModelNotFound
 from headrace.fleet.catalogue import Catalogue
 from headrace.gateway.body import scan, traits
 from headrace.gateway.body.edits import Edits
@@ -115,7 +115,7 @@ def rehearse(
     asked = catalogue.find(facts.model)
     error, body = "", sample.body
     if not named and asked is None:
-        error = f"The model `{facts.model}` does not exist."
+        error = _unknown(catalogue, facts.model)
     elif rule is not None and rule.parameters:
         try:
             body = Edits(rule.parameters).apply(body, sample.endpoint)
@@ -149,6 +149,15 @@ def shown(found: Rehearsed) -> dict[str, Any]:
         for each in found.verdicts
     ]
     return {**plain, "body": found.body.decode("utf-8", "replace")}
+
+
+def _unknown(catalogue: Catalogue, model: str) -> str:
+    """What a client is told that asks for it."""
+    try:
+        catalogue.resolve(model)
+    except ModelNotFound as error:
+        return error.message
+    return ""
 
 
 _LEFT_OUT = frozenset({"facts", "verdicts", "body"})
