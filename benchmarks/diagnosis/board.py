@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.diagnosis.asks import Ask, made, phases, tenants
 from benchmarks.diagnosis.fleet import Node
-from headrace.diagnose.series import Key
+from headrace.diagnose.series import METRICS, Key
 from headrace.fleet.health import CAUSES
 from headrace.fleet.states import State
 from headrace.gateway.records.recorder import reading
@@ -115,7 +115,7 @@ class Board:
 
     def reading(self) -> dict[Key, float]:
         """What the gateway's recorder reads; the process' CPU is not the gateway's here."""
-        found = reading(self.metrics.samples())
+        found = reading(self.metrics.columns(METRICS))
         found["cpu", ()] = self._cpu_s
         return found
 

@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.config.schema import Config
-from headrace.diagnose.series import METRICS, TABLE, Series, keys
+from headrace.diagnose.series import METRICS, ROUTABLE, TABLE, Series, uses
 from headrace.gateway.app import Gateway
 
 BACKEND = {"url": "http://a:1", "serves": ["m"]}
@@ -42,11 +42,12 @@ def test_a_selector_is_in_every_query() -> None:
     assert expected == TABLE["slow"].promql(selector='namespace="prod"')
 
 
-def test_keys_of_samples() -> None:
-    """A sample counts for every series whose conditions it meets, by the labels that are kept."""
-    ready = {"replica": "a", "state": "ready"}
-    gone = {"replica": "a", "state": "gone"}
+def test_uses_of_a_metric() -> None:
+    """A metric counts for each series that reads it, by the labels and conditions of that one."""
+    found = uses("headrace_replica_state", ("state", "replica"))
 
-    assert [("r_ready", ("a",))] == keys("headrace_replica_state", ready)
-    assert [] == keys("headrace_replica_state", gone)
-    assert [] == keys("headrace_unknown", {})
+    assert ("r_ready", (1,), ((0, ROUTABLE),)) == found[0]
+    assert METRICS["headrace_replica_state"] == tuple(use.name for use in found)
+    assert (("slow", (), ()),) == uses("headrace_slow_clients", ())
+    assert () == uses("headrace_replica_state", ("state",))
+    assert () == uses("headrace_unknown", ())

@@ -4,6 +4,7 @@ in the process and Prometheus give the very same ones. Pure.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -141,11 +142,26 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 """The names here of each metric."""
 
 
-def keys(metric: str, labels: Mapping[str, str]) -> list[Key]:
-    """The series that a sample of this metric counts for."""
-    found = []
-    for name in METRICS.get(metric, ()):
-        series = TABLE[name]
-        if all(labels.get(label) in values for label, values in series.only.items()):
-            found.append((name, tuple(labels.get(label, "") for label in series.by)))
-    return found
+class Use(NamedTuple):
+    """
+    How the values of a metric count for a series: the places of the labels that name it, and of
+    those that must have one of some values.
+    """
+
+    name: str
+    by: tuple[int, ...]
+    only: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+@lru_cache(1024)
+def uses(metric: str, labels: tuple[str, ...]) -> tuple[Use, ...]:
+    """The series that a metric counts for; none of those that ask for a label that it lacks."""
+    return tuple(
+        Use(
+            name,
+            tuple(labels.index(label) for label in series.by),
+            tuple((labels.index(label), values) for label, values in series.only.items()),
+        )
+        for name in METRICS.get(metric, ())
+        if {*(series := TABLE[name]).by, *series.only} <= {*labels}
+    )

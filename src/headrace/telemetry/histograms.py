@@ -6,15 +6,15 @@ which is 3 % of what a request costs; these are only ever fed by one thread.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
+from headrace.telemetry.columns import Column, Columnar
 from headrace.telemetry.records import Record
 
 # From a request that found room at once (1 ms) to a cold start.
@@ -46,7 +46,7 @@ class _Kept(NamedTuple):
     at_s: float
 
 
-class Histogram(Collector):
+class Histogram(Columnar):
     """Seconds, or tokens, by one label."""
 
     def __init__(self, name: str, text: str, bounds: Sequence[float], label: str = "model") -> None:
@@ -108,6 +108,15 @@ class Histogram(Collector):
             ]
             family.add_metric([key], buckets, self._sums.get(key, 0.0))
         return [family]
+
+    def columns(self) -> Iterator[Column]:
+        label = (self._label,)
+        sums: dict[tuple[str, ...], float]
+        sums = {(key,): total for key, total in self._sums.copy().items()}
+        yield Column(f"{self._name}_sum", label, sums)
+        counts: dict[tuple[str, ...], float]
+        counts = {(key,): float(sum(each)) for key, each in self._counts.copy().items()}
+        yield Column(f"{self._name}_count", label, counts)
 
 
 class Histograms:

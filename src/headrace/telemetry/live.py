@@ -4,12 +4,13 @@ that shows them. gateway/records/sight.py reads the values; what requests leave 
 in metrics.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+
+from headrace.telemetry.columns import Column, Columnar
 
 Values = Mapping[tuple[str, ...], float]
 """Values by the values of their labels, in the order of the row's labels; ``()`` with none."""
@@ -89,7 +90,7 @@ Look = Callable[[], Mapping[str, Values]]
 """Gives the values of now by the names of the table."""
 
 
-class LiveMetrics(Collector):
+class LiveMetrics(Columnar):
     """Shows the table at every scrape; what ``look`` does not give has no samples."""
 
     def __init__(self, registry: CollectorRegistry, look: Look) -> None:
@@ -106,3 +107,8 @@ class LiveMetrics(Collector):
                 family.add_metric(labels, value)
             families.append(family)
         return families
+
+    def columns(self) -> Iterator[Column]:
+        found = self._look()
+        for row in TABLE:
+            yield Column(row.name, row.labels, found.get(row.name, {}))

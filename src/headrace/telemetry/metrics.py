@@ -4,14 +4,14 @@ any.
 """
 
 from collections import Counter as TallyCounter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from operator import attrgetter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client import Counter, Gauge, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
+from headrace.telemetry.columns import Column, Columnar, Registry
 from headrace.telemetry.histograms import Histograms
 from headrace.telemetry.records import Record
 from headrace.telemetry.scrape import Page, Scrape
@@ -26,7 +26,7 @@ class Metrics:
 
     def __init__(self, models: Sequence[str], endpoints: Sequence[str]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # series that nobody reads, as many as the counters
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         self._models = frozenset(models)
         self._endpoints = frozenset(endpoints)
         by_request = ("model", "endpoint", "outcome")
@@ -143,6 +143,10 @@ class Metrics:
                 if "le" not in sample.labels:
                     yield sample.name, sample.labels, sample.value
 
+    def columns(self, wanted: Container[str]) -> Iterator[Column]:
+        """The values of these metrics, many series at once; cheaper than their samples."""
+        return self.registry.columns(wanted)
+
     def render(self, accept: str = "") -> Page:
         """
         What Prometheus scrapes, in the format that it accepts. Slow for a loop that relays; call it
@@ -196,7 +200,7 @@ def _sum(group: Sequence[Record], field: str) -> int:
 Gauges = dict[str, tuple[str, str, dict[str, float]]]
 
 
-class _Live(Collector):
+class _Live(Columnar):
     """Values that are read when they are scraped, not kept."""
 
     def __init__(self, gauges: Callable[[], Gauges]) -> None:
@@ -210,3 +214,9 @@ class _Live(Collector):
                 family.add_metric([key] if label else [], value)
             families.append(family)
         return families
+
+    def columns(self) -> Iterator[Column]:
+        for name, (_, label, values) in self._gauges().items():
+            by: dict[tuple[str, ...], float]
+            by = {((key,) if label else ()): value for key, value in values.items()}
+            yield Column(name, (label,) if label else (), by)

@@ -5,6 +5,7 @@ Each of them is made elsewhere; here they are put together, started and stopped.
 
 from headrace.config.diagnosis import Diagnosis
 from headrace.diagnose.history import History
+from headrace.diagnose.series import METRICS
 from headrace.gateway.records.recorder import Recorder
 from headrace.gateway.records.sight import Sight
 from headrace.telemetry.live import LiveMetrics
@@ -21,7 +22,8 @@ class Instruments:
         self.late = LoopMetrics(metrics.registry).late
         self.recorder: Recorder | None = None
         if config.enabled and config.prometheus is None:
-            self.recorder = Recorder(History(config.interval_s), metrics.samples)
+            history = History(config.interval_s)
+            self.recorder = Recorder(history, lambda: metrics.columns(METRICS))
 
     def start(self) -> None:
         """Keep the history from now on."""

@@ -6,23 +6,20 @@ in a thread beside the loop. How it is kept and what it means is diagnose's.
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable
 
 from headrace.diagnose.history import History
-from headrace.diagnose.series import Key, keys
+from headrace.diagnose.series import Key, Use, uses
 from headrace.diagnose.snapshot import Snapshot, known
-
-Samples = Iterable[tuple[str, Mapping[str, str], float]]
-"""Name, labels and value of everything that a scrape would show."""
+from headrace.telemetry.columns import Column
 
 
 class Recorder:
     """Reads at every step of its history from ``start`` to ``stop``."""
 
-    def __init__(self, history: History, samples: Callable[[], Samples]) -> None:
+    def __init__(self, history: History, columns: Callable[[], Iterable[Column]]) -> None:
         self._history = history
-        self._samples = samples
+        self._columns = columns
         self._lock = threading.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -44,7 +41,7 @@ class Recorder:
 
     def read(self) -> None:
         """One step, now."""
-        found = reading(self._samples())
+        found = reading(self._columns())
         with self._lock:
             self._history.add(time.time(), found)
 
@@ -57,16 +54,27 @@ class Recorder:
             await asyncio.sleep(due - loop.time())
 
 
-def reading(samples: Samples) -> dict[Key, float]:
-    """The series of a diagnosis, from everything that a scrape would show."""
+def reading(columns: Iterable[Column]) -> dict[Key, float]:
+    """
+    The series of a diagnosis, from the columns of metrics.
+
+    It runs column by column, since a gateway with hundreds of replicas has ten thousand values:
+    what a metric's labels mean for a series is looked up once for all of them.
+    """
     found: dict[Key, float] = {}
-    for metric, labels, value in samples:
-        for key in _keys(metric, tuple(labels.items())):
-            if known(value):
-                found[key] = found.get(key, 0.0) + value
+    for column in columns:
+        for use in uses(column.metric, column.labels):
+            _add(found, column, use)
     return found
 
 
-@lru_cache(65_536)
-def _keys(metric: str, labels: tuple[tuple[str, str], ...]) -> tuple[Key, ...]:
-    return tuple(keys(metric, dict(labels)))
+def _add(found: dict[Key, float], column: Column, use: Use) -> None:
+    name, places, only = use
+    _, labels, values = column
+    if places == (*range(len(labels)),) and not only:  # nearly all of them: nothing to sum up
+        found.update({(name, key): each for key, each in values.items() if known(each)})
+        return
+    for key, value in values.items():
+        if known(value) and all(key[place] in wanted for place, wanted in only):
+            own = name, tuple([key[place] for place in places])
+            found[own] = found.get(own, 0.0) + value
