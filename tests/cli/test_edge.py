@@ -101,7 +101,7 @@ class TestProgram:
             cert = up.read_until(r"clients must trust (\S+)\.\n")
             up.read_until(r"Headrace \S+ listens on")
             trusted = ssl.create_default_context(cafile=cert)
-            models = httpx2.get(f"{url}/v1/models", verify=trusted, trust_env=False)
+            models = httpx2.get(f"{url}/v1/models", verify=trusted, trust_env=False, timeout=30)
             started = children(up.process.pid)
             up.signal(signal.SIGINT)
 

@@ -23,8 +23,8 @@ class TestProgram:
         arguments += ["--fault", "error:share=0.5", "--fault", "slow"]
         with Program(arguments, tmp_path) as program:
             url = program.read_until(r"listens on (http://\S+) \(1 replica of 'm', l4-8b")
-            models = httpx2.get(f"{url}/v1/models", trust_env=False).json()["data"]
-            faults = httpx2.get(f"{url}/sim/faults", trust_env=False).json()["faults"]
+            models = httpx2.get(f"{url}/v1/models", trust_env=False, timeout=30).json()["data"]
+            faults = httpx2.get(f"{url}/sim/faults", trust_env=False, timeout=30).json()["faults"]
             program.signal(number)
 
             assert ["m"] == [model["id"] for model in models]
@@ -40,7 +40,7 @@ class TestProgram:
         arguments = ["engine", "sim", "--model", "b", "--fault", "slow"]
         with Program(arguments, tmp_path) as program:
             url = program.read_until(r"listens on (http://\S+) to \d+ \(2 replicas of 'b'")
-            faults = httpx2.get(f"{url}/sim/faults", trust_env=False).json()["faults"]
+            faults = httpx2.get(f"{url}/sim/faults", trust_env=False, timeout=30).json()["faults"]
 
             assert ["stale", "slow"] == [fault["kind"] for fault in faults]
 

@@ -39,7 +39,7 @@ class TestProgram:
         """It says where it listens, lists the models, and ends with code 0 when asked to."""
         with Program(["serve"], folder) as serve:
             url = serve.read_until(r"listens on (http://\S+) \(2 models, 1 backend\)")
-            models = httpx2.get(f"{url}/v1/models", trust_env=False).json()["data"]
+            models = httpx2.get(f"{url}/v1/models", trust_env=False, timeout=30).json()["data"]
             started = children(serve.process.pid)
             serve.signal(number)
 

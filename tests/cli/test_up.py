@@ -279,7 +279,7 @@ class TestProgram:
         arguments = ["up", "--port", "0", "--model", "copy.gguf", "--name", "mine"]
         with Program(arguments, tmp_path) as up:
             url = up.read_until(r"url +(http://\S+)")
-            models = httpx2.get(f"{url}/v1/models", trust_env=False).json()["data"]
+            models = httpx2.get(f"{url}/v1/models", trust_env=False, timeout=30).json()["data"]
 
         assert [model["id"] for model in models] == ["mine"]
 

@@ -9,6 +9,7 @@ from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine, chunk, head
 from headrace.conformance.ports import RefusingPort, SilentPort
 from headrace.conformance.wire import Client, ConnectionGone, request, split_events
+from tests.edge.rig import turns
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -76,7 +77,7 @@ async def test_cut_off_answers(engine: FakeEngine, breaks: str) -> None:
 
     async def script(exchange: Exchange) -> None:
         await exchange.write(head(200, ("content-length", "10")) + b"12345")
-        await asyncio.sleep(0.02)
+        await turns(20)
         getattr(exchange, breaks)()
 
     engine.script = script

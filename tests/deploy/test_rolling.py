@@ -102,7 +102,7 @@ async def test_a_spot_notice_loses_no_request(tmp_path: Path) -> None:
 async def test_a_killed_engine_is_noticed(tmp_path: Path) -> None:
     """What the two tests above look for is there when a pod ends without its drain."""
     async with cluster(objects(), tmp_path, pods=1, speed=4) as running:
-        asking = asyncio.create_task(running.ask(1, tokens=200))
+        asking = asyncio.create_task(running.ask(1, tokens=600))
         await eventually(lambda: streams(running) == 1, timeout_s=WAIT_S)
         await asyncio.sleep(0.5)  # so that the stream has begun
         await running.pods[0].server.stop()
@@ -116,7 +116,9 @@ async def test_envoy_drains_before_it_ends(tmp_path: Path) -> None:
     script = CHART / "files" / "envoy-drain.sh"
     async with cluster(objects(), tmp_path, pods=1, speed=4) as running:
         port = running.edge._admin.rpartition(":")[2]
-        async with httpx2.AsyncClient(verify=False, trust_env=False) as probing:  # kept alive
+        async with httpx2.AsyncClient(
+            verify=False, trust_env=False, timeout=30
+        ) as probing:  # kept alive
             before = await probing.get(f"{running.edge.url}/edge/ready")
             asking = asyncio.create_task(running.ask(1, tokens=600))
             await eventually(lambda: streams(running) == 1, timeout_s=WAIT_S)

@@ -22,7 +22,7 @@ MODEL = "SmolLM2-135M-Instruct"
 SECRET = "sk-secret-0f3c9d7e"  # what every client sends as its key; no log may ever show it
 START_S = 60.0  # alone it takes 1 s
 STOP_S = 40.0  # more than server.drain_s, so that a stop that hangs is told from a long drain
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 
 # The longest answers the engine can be asked for: minutes on a small machine, unless it is let go.
 ENDLESS: dict[str, Any] = {
@@ -51,7 +51,7 @@ class Up:
 
     def metric(self, name: str) -> float:
         """The value of one of its metrics, added up over labels."""
-        text = httpx2.get(f"{self.url}/metrics", timeout=10, trust_env=False).text
+        text = httpx2.get(f"{self.url}/metrics", timeout=PATIENCE_S, trust_env=False).text
         values = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
         assert values, f"no metric {name}"
         return sum(map(float, values))
@@ -123,7 +123,7 @@ def living_in(folder: Path) -> list[int]:
 
 def nothing_lives_in(folder: Path) -> None:
     """Nothing that was started in this folder is left, or will be in a moment."""
-    wait_until(lambda: not living_in(folder), "nothing is left running", 5)
+    wait_until(lambda: not living_in(folder), "nothing is left running")
 
 
 def program() -> list[str]:

@@ -36,14 +36,14 @@ class GetWeather(pydantic.BaseModel):
 @pytest.fixture
 def chat(gateway: Up) -> Iterator[ChatOpenAI]:
     """LangChain's model, with a connection of its own that ends with the test."""
-    with httpx2.Client() as http:
+    with httpx2.Client(timeout=30) as http:
         yield ChatOpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, http_client=http, **ASK)
 
 
 @pytest.fixture
 async def achat(gateway: Up) -> AsyncIterator[ChatOpenAI]:
     """The same for asyncio."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=30) as http:
         yield ChatOpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, http_async_client=http, **ASK)
 
 

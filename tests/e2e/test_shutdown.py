@@ -157,7 +157,7 @@ def test_in_a_terminal(tmp_path: Path) -> None:
         assert "stopping\n" in shown.text()
         assert "Traceback" not in shown.text()
         with pytest.raises(httpx2.ConnectError):
-            httpx2.get(f"{url}/health", trust_env=False)
+            httpx2.get(f"{url}/health", trust_env=False, timeout=30)
 
 
 def test_ctrl_c_lets_an_answer_finish(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_again_on_the_same_port(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with (
             rig.started(tmp_path, "--port", port, end=number) as up,
-            httpx2.Client(trust_env=False) as client,
+            httpx2.Client(trust_env=False, timeout=30) as client,
         ):
             assert client.get(f"{up.url}/health").status_code == 200
 

@@ -67,7 +67,7 @@ class Served:
         return self._ready()
 
     def _ready(self) -> Any:
-        answer = httpx2.get(f"{self.url}/ready", trust_env=False)
+        answer = httpx2.get(f"{self.url}/ready", trust_env=False, timeout=30)
         assert 200 == answer.status_code
         return answer.json()
 
@@ -103,7 +103,7 @@ def started(folder: Path, idle_s: float, drain_s: float = 5) -> Program:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """At zero; at the end nothing of it may be left."""
-    with started(tmp_path, idle_s=1) as program:
+    with started(tmp_path, idle_s=2) as program:
         served = Served(program, tmp_path)
         yield served
         left = children(program.process.pid)
@@ -135,7 +135,7 @@ class TestZero:
         assert ([], 0) == (before, at_zero["replicas"][model])
         assert {"stops", "sleeps", "small"} <= {*at_zero["on_demand"]}
         assert 1 == up
-        assert re.match(r"idle for [12] s$", stopped[0]["reason"])
+        assert re.match(r"idle for \d+ s$", stopped[0]["reason"])
         assert (0, True) == (after["replicas"][model], model in after["on_demand"])
         assert first
         assert again
@@ -164,7 +164,7 @@ class TestZero:
         assert 20 == len(answers)
         assert all(answers)
         assert 1 == len(served.events("engine_starting", engine="stops"))
-        metrics = httpx2.get(f"{served.url}/metrics", trust_env=False).text
+        metrics = httpx2.get(f"{served.url}/metrics", trust_env=False, timeout=30).text
         assert 'headrace_cold_start_seconds_count{kind="start",model="stops"} 1.0' in metrics
 
     def test_sleep_and_wake(self, served: Served) -> None:
@@ -236,7 +236,7 @@ class TestEnd:
 
     def test_in_the_middle_of_an_idle_stop(self, tmp_path: Path) -> None:
         """It ends all the same, with code 0, and nothing is left."""
-        with started(tmp_path, idle_s=0.3) as program:
+        with started(tmp_path, idle_s=2) as program:
             served = Served(program, tmp_path)
             served.say("small")
             left = children(program.process.pid)

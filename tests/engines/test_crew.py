@@ -108,7 +108,7 @@ def engine(folder: Path, **values: Any) -> LocalEngine:
 
 
 async def get(url: str) -> Any:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return (await client.get(url)).json()
 
 

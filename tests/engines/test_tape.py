@@ -130,7 +130,7 @@ async def replay(start: Start, tmp_path: Path) -> Start:
 
 
 async def post(url: str, body: dict[str, Any], path: str = "/v1/chat/completions") -> Any:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         return await client.post(url + path, json=body)
 
 
@@ -203,7 +203,7 @@ async def test_no_secret_is_kept(
     """The engine gets the backend's key; no file has it, nor the client's, nor one in the body."""
     url = await start(Recorder(tmp_path), [upstream])
     body = {**CHAT, "tools": [{"type": "mcp", "authorization": "client-token"}]}
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         headers = {"authorization": "Bearer client-key"}
         await client.post(f"{url}/v1/chat/completions", json=body, headers=headers)
 
@@ -220,7 +220,7 @@ async def test_the_fleets_own_questions_are_not_kept(
     recorder = Recorder(tmp_path)
     await start(recorder, [])
     front = recorder.front(upstream)
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         for agent in ("headrace", "somebody else"):
             body = {**CHAT, "seed": len(agent)}
             headers = {"user-agent": agent}
@@ -241,7 +241,7 @@ async def test_hanging_up_at_done_is_no_abort(
     front = recorder.front(upstream)
     body = {**CHAT, "stream": True}
     async with (
-        httpx2.AsyncClient(trust_env=False) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
         client.stream("POST", f"{front.url}/v1/chat/completions", json=body) as answer,
     ):
         async for line in answer.aiter_lines():

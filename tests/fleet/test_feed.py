@@ -15,7 +15,7 @@ import zmq.asyncio
 from headrace.errors import StartError
 from headrace.fleet.feed import END, Feed, Name
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 
 
 class Kept:

@@ -69,11 +69,11 @@ async def test_a_refusal_reaches_all_and_passes() -> None:
     hold = Hold(10, 1000)
     waiting = [asyncio.create_task(hold.wait(1)) for _ in range(2)]
     await turns()
-    hold.refuse("no GPU", 0.05)
+    hold.refuse("no GPU", 0.5)
     told = await asyncio.gather(*waiting, return_exceptions=True)
     with pytest.raises(NoReplica) as soon:
         await hold.wait(1)
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.55)
     later = asyncio.create_task(hold.wait(1))
     await turns()
     waits = not later.done()

@@ -76,7 +76,7 @@ class Pair:
     def __init__(self, rig: Rig, server: RedisServer) -> None:
         self.rig = rig
         self.server = server
-        self.state = {"url": server.url, "share_s": SHARE_S}
+        self.state = {"url": server.url, "share_s": SHARE_S, "timeout_s": 10}
 
     async def gateway(self, **sections: Any) -> Gateway:
         return await self.rig.gateway(state=self.state, routing=STICKY, **sections)

@@ -58,11 +58,11 @@ def test_garbage(line: bytes, why: str) -> None:
 )
 def test_too_much(text: bytes) -> None:
     """Megabytes are refused before the parser, which would take minutes, sees a line of them."""
-    before = time.process_time()
+    before = time.thread_time()
     with pytest.raises(ValueError, match="too long"):
         READER.read(text)
 
-    assert time.process_time() - before < 1
+    assert time.thread_time() - before < 1
 
 
 @pytest.mark.parametrize(("text", "value"), [(b"1 1700000000", 1), (b"+Inf", math.inf)])

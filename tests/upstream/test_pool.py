@@ -43,7 +43,7 @@ class Engine:
             writer.close()
 
     async def until_open(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.open) != count:  # noqa: ASYNC110 - the loop is about to notice
                 await asyncio.sleep(0.001)
 
@@ -78,7 +78,7 @@ async def pool(listen: Listen) -> AsyncIterator[Pool]:
 
 
 async def asked(pool: Pool) -> Reply:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return await pool.send(HEAD, ())
 
 

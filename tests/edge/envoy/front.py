@@ -17,7 +17,7 @@ from headrace.edge.process import EdgeProcess
 from tests.edge.rig import Rig, ask
 
 EDGE = {"port": 0, "workers": 1, "tls": {"enabled": False}}
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 BODY = json.dumps(ask()).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n"

@@ -76,7 +76,7 @@ class Caller:
         if body:
             self.h2.send_data(stream, body, end_stream=True)
         self.flush()
-        await eventually(lambda: stream in self.ended or self.gone, timeout_s=5)
+        await eventually(lambda: stream in self.ended or self.gone)
         return self.statuses.get(stream, self.ended.get(stream, CLOSED))
 
     async def close(self) -> None:
@@ -145,7 +145,7 @@ async def flood(both: Front, *, whole: bool) -> None:
         if caller.gone:
             break
         await asyncio.sleep(0)
-    await eventually(lambda: caller.gone, timeout_s=5)
+    await eventually(lambda: caller.gone)
     await caller.close()
 
 
@@ -203,7 +203,7 @@ async def test_floods_of_frames(rig: Rig, attack: Any) -> None:
         await asyncio.sleep(0.3)
         transport.resume_reading()
         try:
-            await eventually(lambda: caller.gone, timeout_s=15)
+            await eventually(lambda: caller.gone, timeout_s=30)
         finally:
             await caller.close()
         records = len(rig.gateway_now.records)

@@ -175,7 +175,7 @@ async def test_a_crowd_at_the_edge(rig: Rig) -> None:
 
     async with front(rig, edge={"limits": {"max_connections": 20}}) as both:
         async with crowd(both.edge.port, 200, HEAD) as tasks:
-            await eventually(lambda: ended(tasks) == 180, lambda: str(ended(tasks)), 5)
+            await eventually(lambda: ended(tasks) == 180, lambda: str(ended(tasks)))
             clients = len(rig.gateway_now.clients)
         await _works_again(both)
         await both.well()
@@ -188,7 +188,7 @@ def ended(tasks: list[asyncio.Task[bytes]]) -> int:
 
 
 async def _works_again(both: Front) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while [200] != statuses(await send(both.edge, GOOD, close=True)):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.05)
 
@@ -202,7 +202,7 @@ async def test_each_address_has_a_rate(rig: Rig) -> None:
         reached = len(engine.exchanges)
 
     refused = [answer for answer in answers if statuses(answer) == [429]]
-    assert 5 <= reached <= 10  # on a busy machine the bucket has time to fill
+    assert 5 <= reached <= 15  # on a busy machine the bucket has time to fill
     assert 20 == reached + len(refused)
     assert all(b"\r\nretry-after: 1\r\n" in answer for answer in refused)
     assert {"rate_limit_exceeded"} == {error(answer)["code"] for answer in refused}

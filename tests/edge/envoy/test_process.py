@@ -71,8 +71,8 @@ async def test_it_is_started_again(rig: Rig) -> None:
         pid = both.process._supervisor.pid
         assert pid is not None
         os.killpg(pid, signal.SIGKILL)
-        await eventually(lambda: bool(both.told("edge_died")), timeout_s=5)
-        async with asyncio.timeout(10):
+        await eventually(lambda: bool(both.told("edge_died")), timeout_s=30)
+        async with asyncio.timeout(30):
             while not await takes_requests(both.edge):  # noqa: ASYNC110 - seen from outside only
                 await asyncio.sleep(0.05)
         await both.well()
@@ -121,7 +121,7 @@ async def test_a_running_stream_outlives_the_stop(rig: Rig) -> None:
         stream = asyncio.create_task(send(both.edge, data, close=True))
         await first.wait()
         await both.process.drain()
-        stopped = asyncio.create_task(rig.gateway_now.stop(drain_s=5))
+        stopped = asyncio.create_task(rig.gateway_now.stop(drain_s=30))
         await asyncio.sleep(0.1)
         running = not stopped.done()
         go.set()

@@ -74,7 +74,7 @@ async def watching(source: Source) -> AsyncIterator[Listener]:
     assert not ended, results
 
 
-async def until(true: Callable[[], Any], timeout_s: float = 5.0) -> None:
+async def until(true: Callable[[], Any], timeout_s: float = 20.0) -> None:
     """Wait for what a source will soon do."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):

@@ -16,7 +16,7 @@ from headrace.conformance import answers
 from headrace.conformance.fake import Exchange, FakeEngine
 from headrace.conformance.wire import Answer
 from headrace.fleet.discovery.source import pauses
-from tests.edge.rig import Rig, eventually, streamed
+from tests.edge.rig import Rig, eventually, streamed, turns
 from tests.fleet.discovery.apiserver import ApiServer, a_slice, endpoint
 
 CHANGES = 150
@@ -124,7 +124,7 @@ async def _churn(publish: Publish, engines: list[FakeEngine], chance: random.Ran
     """Publish random sets, at last a known one; gives its ports."""
     for _ in range(CHANGES):
         await publish(chance.sample(engines, chance.randint(2, 6)))
-        await asyncio.sleep(0.02)
+        await turns(20)
     await publish(engines[2:5])
     return {urlsplit(engine.url).port or 0 for engine in engines[2:5]}
 

@@ -102,7 +102,7 @@ async def test_half_of_a_list(tmp_path: Path) -> None:
     """A file that is being written is not read before it stands still: no replica is lost."""
     path, log = tmp_path / "backends.yaml", Log()
     path.write_text(TWO)
-    config = section(type="file", path=path, poll_s=0.2)
+    config = section(type="file", path=path, poll_s=0.4)
     async with watching(FileSource(config, ["m"], log)) as told:
         await until(lambda: told.urls() is not None)
         for half in (ONE, TWO, ONE + "- url: http://gpu-2:80\n  serves: [m]\n"):

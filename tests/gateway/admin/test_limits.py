@@ -98,7 +98,7 @@ async def test_the_shared_state_is_lost(rig: Rig, place: Place) -> None:
         TemporaryDirectory(prefix="hr-", dir="/tmp") as folder,
         RedisServer(Path(folder)) as server,
     ):
-        gateway = await start(rig, place, state={"url": server.url})
+        gateway = await start(rig, place, state={"url": server.url, "timeout_s": 10})
         before = await call(gateway, "/admin/limits?tenant=acme")
         server.kill()
         answer = await call(gateway, "/admin/limits?tenant=acme")
