@@ -25,6 +25,7 @@ from headrace.config.identity import strangers as nobodys
 from headrace.config.limits import Limits
 from headrace.config.media import Media
 from headrace.config.metering import Metering
+from headrace.config.parameters import Parameters
 from headrace.config.pressure import Pressure, unknowns
 from headrace.config.queue import Queue
 from headrace.config.routing import Routing
@@ -190,6 +191,7 @@ class Config(Section):
     limits: Limits = Limits()
     guards: Guards = Guards()
     media: Media = Media()
+    parameters: Parameters = Parameters()
     metering: Metering = Metering()
     classes: Classes = Classes()
     logging: Logging = Logging()

@@ -24,6 +24,7 @@ from headrace.gateway.door.entrance import check_model, owned
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.gate import Gate
 from headrace.gateway.guards.guarded import relaying
+from headrace.gateway.guards.parameters import Parameters
 from headrace.gateway.place.placement import Placement
 from headrace.gateway.place.pressure import Pressure
 from headrace.gateway.place.usher import Usher
@@ -64,6 +65,7 @@ class Pipeline:
         self._dispatcher = Dispatcher(config, placement, waiting, self.usher, self._sticky)
         self._steer = steer
         self._fallbacks = Fallbacks(self._dispatcher, fleet, steer, config.retries.statuses)
+        self._parameters = Parameters(config.parameters)
         self._media = MediaGate(config.media.allowed_hosts, counts=config.media.fetch == "gateway")
 
     def measure(self, metrics: Metrics) -> None:
@@ -136,6 +138,7 @@ class Pipeline:
 
     def _read_json(self, exchange: Exchange, body: bytes) -> tuple[bytes, bool]:
         fields = self._steer.read(body)
+        self._parameters.check(body, fields, exchange.caller)
         media = self._media.check(body)
         self._facts(exchange, fields.model, fields, scan.tokens(len(body), media))
         exchange.media = media.count

@@ -8,10 +8,11 @@ Bodies are never re-serialised: an edit replaces a span of bytes, and all others
 import codecs
 import re
 from collections.abc import Container, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from headrace.config.parameters import CONTROLS
 from headrace.errors import BadRequest
 from headrace.gateway.body.media import Media
 
@@ -74,14 +75,14 @@ class Body(Prompt):
     """The fields that the gateway reads; all others are skipped, not parsed."""
 
     model: str | None = None
-    stream: object = None
+    stream: Any = None
     stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
-    max_tokens: object = None
-    max_completion_tokens: object = None
-    max_output_tokens: object = None
-    n: object = None
-    best_of: object = None
-    previous_response_id: object = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
+    best_of: Any = None
+    previous_response_id: Any = None
 
     @property
     def limit(self) -> int:
@@ -95,6 +96,36 @@ class Body(Prompt):
         return self.previous_response_id if isinstance(self.previous_response_id, str) else ""
 
 
+# Parameters that few requests have and that somebody has to look at, beside those of CONTROLS:
+# guards/parameters.py. That none is there is seen while a body is decoded, and costs no look.
+FORMS = (
+    "chat_template_kwargs", "response_format", "text", "functions", "guided_json", "guided_regex",
+    "guided_choice", "guided_grammar", "structured_outputs", "structural_tag", "output_format",
+    "output_config", "json_schema", "grammar", "regex", "ebnf",
+)  # fmt: skip
+
+
+class _Special:
+    """The type of these parameters in a usual body, which has none of them."""
+
+
+class _Met(Exception):
+    """A body has one of them, whatever it says."""
+
+
+def _meet(_kind: type, _value: Any) -> Any:
+    raise _Met
+
+
+Usual = cast(
+    "type[Body]",
+    msgspec.defstruct(
+        "Usual", [(name, _Special, None) for name in (*CONTROLS, *FORMS)], bases=(Body,)
+    ),
+)
+"""The fields of a body that has none of the special parameters."""
+
+_usual = msgspec.json.Decoder(Usual, dec_hook=_meet)
 _decoder = msgspec.json.Decoder(Body)
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -108,7 +139,7 @@ def read(body: bytes) -> Body:
 
     """
     try:
-        fields = _decoder.decode(body)
+        fields = _decoded(body)
         if not body.isascii():
             _check_text(body)  # what is skipped is not looked at, and an engine would have to
         return fields
@@ -118,6 +149,13 @@ def read(body: bytes) -> Body:
         raise BadRequest(f"{text}{f' for `{param}`' if param else ''}.", param=param) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+
+
+def _decoded(body: bytes) -> Body:
+    try:
+        return _usual.decode(body)
+    except _Met:
+        return _decoder.decode(body)
 
 
 def _check_text(body: bytes) -> None:
