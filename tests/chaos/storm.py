@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import socket
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from headrace.config.simulator import Fault, Simulator
 from headrace.conformance.wire import Client
 from headrace.engines.sim.server import Server
 from headrace.gateway.app import Gateway
+from tests.ports import free_port
 
 PATH = "/v1/chat/completions"
 REPLICAS = 8
@@ -80,9 +80,8 @@ class Storm:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.dice = random.Random(seed)
-        self.machines = [
-            Machine(number, port) for number, port in enumerate(_free_ports(REPLICAS), 1)
-        ]
+        first = free_port(REPLICAS + 1)
+        self.machines = [Machine(number, first + number) for number in range(1, REPLICAS + 1)]
         self.report = Report()
         self.answers: dict[str, str] = {}
         self._file = folder / "fleet.json"
@@ -259,17 +258,6 @@ class Storm:
             "admin": {"enabled": False},
             "logging": {"requests": False},
         }  # fmt: skip
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def _body(prompt: str, *, stream: bool = False) -> dict[str, Any]:

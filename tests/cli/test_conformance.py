@@ -12,6 +12,7 @@ from headrace.cli.app import app
 from headrace.config.schema import Config
 from headrace.conformance.catalogue import CASES
 from headrace.conformance.wiring import WIRINGS
+from tests.ports import free_port
 
 
 def run(*arguments: str) -> Result:
@@ -20,16 +21,8 @@ def run(*arguments: str) -> Result:
 
 def free_ports() -> tuple[int, int]:
     """A port for the gateway, and the first of two for the engine."""
-    while True:
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            one.bind(("127.0.0.1", 0))
-            two.bind(("127.0.0.1", 0))
-            port: int = two.getsockname()[1]
-            try:
-                three.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return one.getsockname()[1], port
+    first = free_port(3)
+    return first, first + 1
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from headrace.conformance.fake import WAIT_S, FakeEngine, Script
 from headrace.conformance.ports import RefusingPort, SilentPort
 from headrace.conformance.wire import Answer, Client
 from headrace.gateway.app import Gateway
+from tests.ports import free_port
 
 CHAT_PATH = "/v1/chat/completions"
 FORM = "boundary-7"
@@ -65,7 +66,9 @@ class Rig:
 
     async def engine(self, script: Script = answers.like_vllm) -> FakeEngine:
         """A running fake engine; gateways started later have it as a replica."""
-        engine = await FakeEngine(script).start()
+        engine = FakeEngine(script)
+        engine.port = free_port()  # it may be killed, and come back
+        await engine.start()
         self.engines.append(engine)
         return engine
 

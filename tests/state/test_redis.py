@@ -14,6 +14,7 @@ from headrace.config.state import State
 from headrace.errors import StateLost
 from headrace.state.redis import Link
 from headrace.telemetry.state import StateMetrics
+from tests.ports import free_port
 from tests.state.server import REDIS, RedisServer
 
 
@@ -184,7 +185,4 @@ async def test_tls_is_checked(server: RedisServer, unused_port: int) -> None:
 
 @pytest.fixture
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_port()

@@ -17,6 +17,7 @@ from headrace.edge.process import EdgeProcess, explain, program
 from headrace.errors import StartError
 from tests.edge.envoy.front import EDGE, GOOD, HEAD, Door, front, send, statuses
 from tests.edge.rig import Rig, eventually, streamed
+from tests.ports import free_port
 
 READY = b"GET /edge/ready HTTP/1.1\r\nhost: h\r\n\r\n"
 
@@ -131,12 +132,6 @@ async def test_a_running_stream_outlives_the_stop(rig: Rig) -> None:
 
     assert running
     assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_a_busy_port() -> None:
