@@ -10,7 +10,7 @@ from headrace.config.backends import Backend
 from headrace.conformance import answers
 from headrace.conformance.fake import WAIT_S, Exchange, FakeEngine, Script
 from headrace.conformance.wire import request
-from headrace.fleet import health
+from headrace.fleet import health, pace
 from headrace.fleet.registry import Replica
 from headrace.fleet.states import State
 from headrace.gateway.app import Gateway
@@ -467,7 +467,7 @@ class TestLoad:
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In a large fleet one that runs nothing is read a quarter as often as one that does."""
-        monkeypatch.setattr(health, "MANY", 0.5)  # two replicas are many
+        monkeypatch.setattr(pace, "MANY", 0.5)  # two replicas are many
         counts = {"idle": 0, "busy": 0}
 
         def counted(name: str, running: int) -> Script:

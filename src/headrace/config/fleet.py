@@ -15,7 +15,9 @@ class Health(Section):
 
     enabled: bool = Field(default=True, description="Whether replicas are probed at all.")
     interval_s: Seconds = Field(
-        default=2.0, description="Between two `GET /health` of a replica, give or take a tenth."
+        default=2.0,
+        description="Between two `GET /health` of a replica, give or take a tenth; in fleets of"
+        " more than 64 up to four times as long while its answers show that it lives.",
     )
     timeout_s: Seconds = Field(
         default=1.5, description="For the answer to `GET /health`; later is a failure."
@@ -95,8 +97,8 @@ class Load(Section):
     enabled: bool = Field(default=True, description="Whether /metrics of replicas is read.")
     interval_s: Seconds = Field(
         default=1.5,
-        description="Between two readings of a replica, give or take a tenth; in fleets of more"
-        " than 64 up to four times as long while it idles, or its answers show that it lives.",
+        description="Between two readings of a replica, give or take a tenth; in fleets of"
+        " more than 64 up to four times as long while it idles, or its answers show that it lives.",
     )
     timeout_s: Seconds = Field(default=1.0, description="For one reading.")
 

@@ -7,12 +7,11 @@ stuck.py and ramp.py. Everything here runs beside the requests; none of them wai
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from headrace.config.schema import Config
-from headrace.fleet import load, outliers
+from headrace.fleet import load, outliers, pace
 from headrace.fleet.outliers import Count
 from headrace.fleet.probe import Failed
 from headrace.fleet.registry import Fleet, Replica
@@ -22,7 +21,6 @@ from headrace.telemetry.fleet import FleetMetrics, Shown
 from headrace.telemetry.writer import Writer
 
 TICK_S = 0.5
-JITTER = 0.1  # of an interval, so that the probes of many gateways do not march in step
 SOON_S = 0.1  # between two looks whether a replica that is set aside, or asleep, may come back
 STARTING_S = 0.5  # between two probes of a replica that users wait for
 CONFIRM_S = 2.0  # for the token that a replica must answer when it only seems stuck
@@ -30,9 +28,6 @@ HALF_OPEN_S = 30.0  # for the first token after an ejection: it has been warm be
 METRICLESS_S = 30.0  # between two looks for metrics that were not there
 DEAF_S = 60.0  # a front end under any load answers something in this time
 STALE = 3  # readings of the load that fail in a row before it counts as degraded
-# Above so many replicas those that idle, or are seen to answer, are read less often: at most after
-# so many intervals. An engine's metrics are some 60 kB, which is much for a fleet of hundreds.
-MANY, SELDOM = 64, 4.0
 SHORT = 256 * 1024  # bytes of /metrics that are read in 0.4 ms, less than a thread costs others
 
 CAUSES = ("health", "slow", "failures", "success_rate", "stuck", "warm_up")
@@ -135,7 +130,7 @@ class Keeper:
     async def _check_always(self, ward: Ward) -> None:
         replica, rules = ward.replica, self._health
         if replica.state in ROUTABLE:
-            await asyncio.sleep(_jittered(rules.interval_s))
+            await asyncio.sleep(pace.jittered(rules.interval_s))
         while True:
             if replica.state is State.EJECTED and ward.sentence.until > time.monotonic():
                 await asyncio.sleep(min(SOON_S, rules.interval_s))
@@ -143,12 +138,14 @@ class Keeper:
             if replica.state is State.SLEEPING:  # whoever put it to sleep watches its process
                 await asyncio.sleep(min(SOON_S, rules.interval_s))
                 continue
-            self._heard(ward, await self._check(ward))
+            now, many = time.monotonic(), len(self._wards)
+            if not pace.may_check_later(ward, now, rules.interval_s, many):
+                self._heard(ward, await self._check(ward))
             if replica.state is State.WARMING:
                 await self._warm(ward)
             waited_for = replica.state is State.STARTING
             soon = min(STARTING_S, rules.interval_s)
-            await asyncio.sleep(_jittered(soon if waited_for else rules.interval_s))
+            await asyncio.sleep(pace.jittered(soon if waited_for else rules.interval_s))
 
     async def _check(self, ward: Ward) -> Failed | None:
         """Probe once; what is not to be probed always passes."""
@@ -226,10 +223,12 @@ class Keeper:
     async def _read_always(self, ward: Ward) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            found = ward.load is not None
-            wait_s = self._load.interval_s if found or not ward.load_failures else METRICLESS_S
-            await asyncio.sleep(_jittered(wait_s))
-            if found and self._may_wait(ward, time.monotonic()):
+            found, interval_s = ward.load is not None, self._load.interval_s
+            many = len(self._wards)
+            wait_s = interval_s if found or not ward.load_failures else METRICLESS_S
+            begins = not found and not ward.load_failures
+            await asyncio.sleep(pace.first(wait_s, many) if begins else pace.jittered(wait_s))
+            if found and pace.may_read_later(ward, time.monotonic(), interval_s, many):
                 continue
             try:
                 text = await ward.probe.metrics(self._load.timeout_s) or b""
@@ -246,15 +245,6 @@ class Keeper:
             if found and ward.load_failures == STALE:
                 reason = f"its metrics could not be read {STALE} times"
                 self._fleet.move(ward.replica, State.DEGRADED, reason)
-
-    def _may_wait(self, ward: Ward, now: float) -> bool:
-        """Whether its numbers are not needed yet: it does nothing, or its answers show it lives."""
-        interval_s, replica = self._load.interval_s, ward.replica
-        often = min(SELDOM, len(self._wards) / MANY)
-        if ward.load_failures or now - ward.load_at >= often * interval_s:
-            return False
-        idle = not replica.inflight_requests and not replica.running
-        return idle or now - ward.suspect.signed_at < interval_s
 
     # --- what requests show -----------------------------------------------------------------
 
@@ -393,7 +383,3 @@ class Keeper:
             ward = self._wards.get(replica)
             age_s = now - ward.load_at if ward is not None and ward.load is not None else math.nan
             yield Shown(replica.name, replica.state, age_s)
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads, hides nothing

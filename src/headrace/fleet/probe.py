@@ -8,6 +8,7 @@ no record and count in no request metric.
 import asyncio
 import time
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -130,9 +131,15 @@ class Probe:
         How far its clock is from ours. A date has whole seconds and may have been made up to one
         second ago (servers keep it), so that less than two seconds are no difference.
         """
-        try:
-            theirs = parsedate_to_datetime(date.decode("latin-1")).timestamp() if date else None
-        except ValueError:
-            return
+        theirs = _seconds(date) if date else None
         if theirs is not None:
             self.skew_s = theirs - time.time()
+
+
+@lru_cache(16)
+def _seconds(date: bytes) -> float | None:
+    """A date as s since 1970; in one second all replicas of a fleet say the same one."""
+    try:
+        return parsedate_to_datetime(date.decode("latin-1")).timestamp()
+    except ValueError:
+        return None
