@@ -19,7 +19,7 @@ from benchmarks.diagnosis.scenarios import SCENARIOS, WORKLOADS
 
 RESULTS = Path(__file__).parent / "results"
 CHART = Path(__file__).parents[2] / "docs" / "assets" / "diagnosis.svg"
-SEED = 401  # this and the next two were never used while the table was made
+SEED = 601  # this and the next two were never used while the table was made
 SEVERITIES = (0, 1, 2)
 
 

@@ -75,7 +75,7 @@ def judge(
         at_s += STEP_S
     assert said is not None
     return Cell(
-        scenario.name, severity, workload.name, seed, scenario.held or workload.held,
+        scenario.name, severity, workload.name, seed, scenario.held,
         scenario.expected, said.finding.name, _right(scenario, said), after_s, said.finding.summary,
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def clear(control: Control, workload: Workload, seed: int, history: History) -> 
         said = asked(history, at_s)
         cells.append(
             Cell(
-                f"healthy: {control.name}", 0, workload.name, seed, control.held or workload.held,
+                f"healthy: {control.name}", 0, workload.name, seed, control.held,
                 ("nothing",), said.finding.name, said.finding.name == "nothing", at_s,
                 said.finding.summary,
             )

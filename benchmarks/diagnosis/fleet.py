@@ -11,6 +11,7 @@ from headrace.fleet.load import LoadView, Lora
 from headrace.simulate.engine import NEVER, Engine, Job
 
 SLOTS = 6  # adapters in one batch, as vLLM's --max-loras
+AGAIN_S = 1.0  # until a packet that was lost is sent again, as TCP's first (RFC 6298)
 LOAD_S = 0.03  # to bring an adapter into the GPU's memory: 50 MB and the way through the host
 
 
@@ -26,11 +27,13 @@ class Node:
         # what is wrong with it
         self.slow = 1.0  # times as long takes an iteration
         self.prefill_slow = 1.0  # times as long take prompts
+        self.decode_slow = 1.0  # times as long takes the rest of an iteration
         self.hung = False
         self.errors = 0.0  # share of requests that it answers with 500
         self.down = False  # nothing listens
         self.latency_s = 0.0  # each way
         self.jitter_s = 0.0
+        self.lossy = 0.0  # share of ways on which a packet is sent again, a second later
         self.forgetful = False  # its prefix cache is emptied again and again
         self.unread = False  # its metrics cannot be read
         self.empty = 0.0  # share of requests that it answers with one token
@@ -70,6 +73,8 @@ class Node:
         self.made += engine.decoding
         loading, self.loads = self.loads * LOAD_S, 0
         extra = (engine.prompt_tokens - before) * engine.preset.cost.per_token
+        if self.decode_slow > 1 and engine.decoding:
+            ms += max(0.0, ms - extra) * (self.decode_slow - 1)
         return (ms + extra * (self.prefill_slow - 1)) * self.slow / 1000 + loading
 
     def take(self, job: Job, adapter: int) -> None:
@@ -148,4 +153,5 @@ class Node:
 
     def way(self, random: Random) -> float:
         """How long something takes to or from it."""
-        return self.latency_s + (random.random() * self.jitter_s if self.jitter_s else 0.0)
+        lost_s = AGAIN_S if self.lossy and random.random() < self.lossy else 0.0
+        return self.latency_s + lost_s + (random.random() * self.jitter_s if self.jitter_s else 0.0)

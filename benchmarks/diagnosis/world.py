@@ -83,6 +83,8 @@ class World:
         self.ledger_lag_s = 0.0
         self.ledger_up = True
         self.refuse: dict[str, tuple[float, str]] = {}  # outcome -> share, tenant or ""
+        self.insist = 0  # how often a request that was refused is sent again
+        self.pinned = 0.0  # share of requests that all go to the first replica
         self.patience_s: float | None = None
         self.impatient = 0.0  # share of clients with that patience
         self.resend = 0  # how often they ask again
@@ -180,6 +182,9 @@ class World:
         for outcome, (share, whose) in self.refuse.items():
             if whose in {"", tenant} and self.random.random() < share:
                 self.board.record(ask, outcome, now_s=self.now_s)
+                if again < self.insist:
+                    once_more = replace(request, number=self.number())
+                    self.at(self.now_s + 0.2, self.arrive, once_more, tenant, again + 1)
                 return
         self.asks[request.number] = ask
         if ask.patience_s is not None:
@@ -216,7 +221,8 @@ class World:
                 self._policy.ended(job, self.now_s)
             else:
                 ask.believed = self._policy.believed(job)
-                self._place(ask, number)
+                pinned = self.pinned and 0 in self.live and self.random.random() < self.pinned
+                self._place(ask, 0 if pinned else number)
 
     def _place(self, ask: Ask, number: int) -> None:
         node = self.nodes[number]

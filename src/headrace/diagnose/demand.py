@@ -9,6 +9,7 @@ from headrace.diagnose.facts import (
     LATE,
     LIMITED,
     SHARE,
+    SLOW,
     UNKNOWN_CALLER,
     WRONG,
     Facts,
@@ -21,6 +22,8 @@ from headrace.diagnose.tenants import MORE, source
 # Times as many requests run as their pace explains: by Little's law they have more tokens to make.
 CROWD = 1.08
 LONGER = 1.35  # times the usual prompt or answer
+SEVERAL = 30.0  # requests, of which a mean is no chance where sizes have long tails
+PLAINLY = 1.6  # the same while nobody feels it
 IDLE = 0.7  # of what replicas could hold: there is room
 STORM = 0.12  # of requests given up, failed or refused, that come again
 
@@ -35,6 +38,14 @@ def storm(facts: Facts) -> Verdict:
     more = facts.offered.rose(1.15, 0.3)
     if not lost.rose(2.0, STORM, blank=True) or not (more or refused.rose(2.0, 0.2)):
         return "not more requests come because others fail"
+    if facts.lens.level("replicas", facts.model).now < 0.5:
+        return "no replica serves: that comes first"
+    if (
+        facts.first.ratio < SLOW
+        and not facts.late
+        and not facts.share((*FAILED, *LATE)).rose(2.0, STORM, blank=True)
+    ):
+        return "answers are on time: clients do not leave because they wait"
     return Finding(
         "retry-storm", "Requests that got no answer come again",
         f"{lost.now:.0%} of requests end without an answer, and {facts.offered.ratio:.1f} times as"
@@ -53,14 +64,24 @@ def prompts(facts: Facts) -> Verdict:
     """Prompts have become longer."""
     if facts.lens.level("replicas", facts.model).now < 0.5:
         return "no replica serves: what still ends says nothing of prompts"
-    if not facts.prompt.rose(LONGER, 100.0):
+    lens = facts.lens
+    come = lens.quotient("e_prompt", "e_first_n", None)  # known before the first of them ends
+    longer = facts.prompt.rose(LONGER, 100.0)
+    sooner = come.rose(LONGER, 100.0) and facts.prompt.ratio > 1.0
+    if not longer and not (sooner and facts.symptoms):
         return "prompts are as long as usual"
+    many = lens.total(lens.focus, "input_n", facts.model) * lens.focus.seconds >= SEVERAL
+    if not facts.symptoms and not (many and facts.prompt.rose(PLAINLY, 100.0)):
+        return "prompts are a little longer, and nobody feels it"
     return Finding(
         "long-prompts", "Prompts have become longer",
-        f"A prompt has {facts.prompt.now:,.0f} tokens, {facts.prompt.ratio:.1f} times the usual.",
+        f"A prompt has {facts.prompt.now:,.0f} tokens, {facts.prompt.ratio:.1f} times the usual."
+        if longer else f"Prompts that begin have {come.ratio:.1f} times the usual tokens.",
         phase="prefill",
         evidence=(
             fact("prompt tokens of a request", facts.prompt, "", mean("input")),
+            fact("prompt tokens of a request that begins", come, "",
+                 f"{rate('e_prompt')} / {rate('e_first_n')}"),
             fact("requests", facts.offered, "/s", rate("ended")),
             fact("time to first token", facts.first, "s", mean("ttft")),
         ),
@@ -74,7 +95,8 @@ def answers(facts: Facts) -> Verdict:
     lens = facts.lens
     flow = lens.seen(lambda span: _flow(facts, span))
     more = facts.offered.rose(1.2, 0.2)
-    sooner = flow.rose(LONGER, 30.0) and not more and facts.crowd >= CROWD
+    ended = lens.total(lens.focus, "ended", facts.model, "completed") * lens.focus.seconds
+    sooner = flow.rose(LONGER, 30.0) and not more and facts.crowd >= CROWD and ended >= SEVERAL
     if not longer and not sooner:
         return "answers are as long as usual"
     return Finding(
@@ -132,7 +154,9 @@ def saturated(facts: Facts) -> Verdict:
     crowded = facts.active.rose(1.5, 3.0)
     if not more and not fewer:
         return "no more is asked for than usual, of as many replicas"
-    if not busy and not crowded:
+    if facts.weak:
+        return "engines are slower than their work explains: that comes first"
+    if not busy and not (crowded and facts.plain):
         return "replicas have room"
     cause = "there are fewer replicas" if fewer and not more else "more is asked for"
     return Finding(
@@ -201,7 +225,7 @@ def aborted(facts: Facts) -> Verdict:
     left = facts.share(GONE)
     if not left.rose(2.0, SHARE, blank=True):
         return "clients hang up no more than usual"
-    if any(each.name in {"first_token", "stalled", "waiting"} for each in facts.symptoms):
+    if facts.late:
         return "clients hang up because answers are slow"
     tenants = source(facts, GONE)
     return Finding(

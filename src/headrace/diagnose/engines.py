@@ -3,11 +3,13 @@ The rows of the decision table about what engines give and what is known of them
 slow prefill, adapters without a place, replicas that nobody tells of any more. Pure.
 """
 
+import math
 from statistics import median
 
-from headrace.diagnose.facts import Facts, Machine
+from headrace.diagnose.facts import GONE, SHARE, Facts
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import NAN, Seen, Span
+from headrace.diagnose.lens import LEAST_STEPS, NAN, Seen, Span, steps
+from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 from headrace.diagnose.speed import STALLED
 
@@ -16,6 +18,9 @@ TOKENS = 10.0  # that an answer has less
 PREFILL = 1.8  # times as long for a token of a prompt
 PREFILL_ONE = 2.0  # the same of one replica, beside its peers
 PREFILL_S = 0.05  # longer to a first token
+QUEUED = 1.0  # more requests that wait at an engine
+ROOMY = 0.8  # share of a KV cache in use, below which there is room
+STILL, MOSTLY = 0.05, 0.75  # a number that moves by so little, in so many steps, is a limit
 ENOUGH = 8.0  # answers in the focus, from which on their mean says something
 LOST = 0.3  # of the fleet
 CROWDED = 1.4  # times as many requests at each replica that is left
@@ -23,6 +28,8 @@ CROWDED = 1.4  # times as many requests at each replica that is left
 
 def empty(facts: Facts) -> Verdict:
     """Answers end before they have said anything."""
+    if facts.share(GONE).rose(2.0, SHARE, blank=True):
+        return "clients give up more than usual, which cuts their answers"
     lens = facts.lens
     whole = lens.quotient("e_made", "e_ended", None)
     made = {m.name: _answers(facts, m.name, whole) for m in facts.serving}
@@ -100,9 +107,14 @@ def adapters(facts: Facts) -> Verdict:
     hit = []
     for m in facts.serving:
         waiting = lens.level("e_lora_waiting", m.name)
-        running = lens.total(lens.focus, "e_lora", m.name)
         places = lens.last("e_lora_places", m.name)
-        if waiting.rose(2.0, 0.5, blank=True) and running >= places - 0.5:
+        while_waiting = [
+            lens.total(step, "e_lora", m.name)
+            for step in steps(lens.focus)
+            if lens.total(step, "e_lora_waiting", m.name) >= 1
+        ]
+        full = bool(while_waiting) and median(while_waiting) >= places - 0.5
+        if waiting.rose(2.0, 0.5, blank=True) and full:
             hit.append((m.name, waiting))
     if not hit:
         return "every LoRA adapter that is asked for has a place"
@@ -120,6 +132,30 @@ def adapters(facts: Facts) -> Verdict:
         f"At {listed(names)} requests wait for a place of their adapter:"
         f" {max(waiting.now for _, waiting in hit):.0f} adapters wait at worst.",
         phase="engine queue", replicas=names, evidence=tuple(evidence),
+    )  # fmt: skip
+
+
+def narrow(facts: Facts) -> Verdict:
+    """Requests wait at engines that run fewer than they could, and have room for more."""
+    most = max((m.running.high for m in facts.serving if known(m.running.high)), default=0.0)
+    hit = {m.name: ceiling for m in facts.serving if (ceiling := _ceiling(facts, m)) < most}
+    if not hit:
+        return "engines at which requests wait run as many as they ever did, or have no room"
+    found = [m for m in facts.serving if m.name in hit]
+    evidence: list[Evidence] = []
+    for m in found:
+        evidence += [
+            fact(f"requests in the batch of {m.name}", m.running, "",
+                 rate("e_running", replica=m.name)),
+            fact(f"requests that wait at {m.name}", m.queued, "",
+                 rate("e_waiting", replica=m.name)),
+            fact(f"KV cache of {m.name}", m.kv, "share", rate("e_kv", replica=m.name)),
+        ]  # fmt: skip
+    return Finding(
+        "narrow-batches", "Engines run fewer requests at once than they could",
+        f"At {listed([*hit])} requests wait while never more than {max(hit.values()):.0f} run, and"
+        " the KV cache has room.",
+        phase="engine queue", replicas=tuple(hit), evidence=tuple(evidence),
     )  # fmt: skip
 
 
@@ -170,6 +206,26 @@ def decoding(facts: Facts, name: str) -> Seen:
 
 
 # --- below -------------------------------------------------------------------------------------
+
+
+def _ceiling(facts: Facts, m: Machine) -> float:
+    """
+    How many requests it runs at most, when it runs always as many while others wait, and its cache
+    has room; else infinite. A limit shows as a number that does not move.
+    """
+    lens = facts.lens
+    if not m.queued.rose(2.0, QUEUED, blank=True) or not m.kv.now < ROOMY:
+        return math.inf
+    found = [
+        lens.total(step, "e_running", m.name)
+        for step in steps(lens.focus)
+        if lens.total(step, "e_waiting", m.name) >= 1
+    ]
+    if len(found) < LEAST_STEPS:
+        return math.inf
+    most = max(found)
+    still = sum(value >= most - max(0.5, STILL * most) for value in found)
+    return most if still >= MOSTLY * len(found) else math.inf
 
 
 def _answers(facts: Facts, name: str, whole: Seen) -> Seen:

@@ -5,14 +5,14 @@ symptoms that users feel. Pure; what they mean is the table's.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
 from headrace.diagnose.finding import Symptom
 from headrace.diagnose.lens import NAN, Lens, Seen, Span
+from headrace.diagnose.replica import Machine, machine
 from headrace.diagnose.snapshot import known
-from headrace.diagnose.speed import excesses
+from headrace.diagnose.speed import excesses, slowness
 
 # Outcomes by who is to blame. What begins with one of these counts.
 FAILED = ("upstream_failed_", "timed_out_first_byte", "timed_out_chunk", "timed_out_connect",
@@ -30,35 +30,9 @@ GONE = ("client_gone",)
 SLOW, SLOW_S = 1.5, 0.08  # the time to the first token
 PACE, PACE_S = 1.35, 0.004  # between two tokens
 BUSIER = 1.3  # times these bounds, while more requests come than usual
+WEAK = 1.35  # times as long for a token as the work explains
 SHARE = 0.03  # of requests: fewer are noise
 FEW = 4.0  # requests in the focus, below which a share says nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """One replica. Times are seconds; ``pace`` is what a token of a running request takes."""
-
-    name: str
-    sent: Seen
-    failed: Seen  # share of what was sent
-    pace: Seen
-    itl: Seen  # the same as clients saw it, of streams that have ended
-    paced: float  # such streams in the focus
-    first: Seen  # to the first byte, from its place
-    engine: Seen  # the same as the engine sees it
-    prefill: Seen  # to compute a token of a prompt
-    network: Seen  # the difference of the two
-    check: Seen
-    inflight: Seen
-    running: Seen
-    queued: Seen
-    kv: Seen
-    preempted: Seen
-    hits: Seen  # share of prompt tokens that were found in its cache
-    silent_s: float
-    ready: float  # at the end: 1, 0, or NaN for unknown
-    was_ready: float
-    new: bool  # not there when the usual began
 
 
 class Facts:
@@ -68,7 +42,7 @@ class Facts:
         self.lens = lens
         self.model = model
         names = lens.names("r_inflight") if replicas is None else sorted(replicas)
-        self.machines = [self._machine(name) for name in names if self._seen(name)]
+        self.machines = [machine(lens, name) for name in names if self._seen(name)]
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -206,6 +180,25 @@ class Facts:
         """How many times slower each replica is than its work explains."""
         return excesses(self.lens, [m.name for m in self.serving])
 
+    @cached_property
+    def slowness(self) -> Seen:
+        """How many times slower engines are than their work explains; the median of them."""
+        return slowness(self.lens, [m.name for m in self.serving])
+
+    @cached_property
+    def weak(self) -> bool:
+        """
+        Whether engines are slower than their work explains, in batches as they have had before:
+        beyond those nobody knows what to expect.
+        """
+        told = [m for m in self.serving if known(m.running.now) and known(m.running.usual)]
+        known_most = max((m.running.high for m in told), default=0.0)
+        alike = bool(told) and median([m.running.now for m in told]) <= known_most
+        parts = [self.excess.get(m.name, 1.0) >= WEAK for m in told]
+        excuse = max(1.0, self.offered.ratio, self.demand.ratio)  # more work makes queues, too
+        slow = self.slowness.rose(WEAK * excuse, 0.0)
+        return alike and slow and 2 * sum(parts) > len(parts)
+
     @property
     def crowd(self) -> float:
         """How many times more requests run than slower engines alone would explain."""
@@ -250,6 +243,12 @@ class Facts:
             if part.rose(2.0, SHARE, blank=True):
                 found.append(Symptom(name, f"{part.now:.0%} of requests {words}"))
         return tuple(found)
+
+    @property
+    def late(self) -> bool:
+        """Whether first tokens come late, so that clients may lose their patience."""
+        names = {each.name for each in self.symptoms}
+        return bool(names & {"first_token", "stalled", "waiting"})
 
     @property
     def plain(self) -> bool:
@@ -300,47 +299,6 @@ class Facts:
             lens.focus, "r_inflight", name
         ) or bool(lens.bases and lens.total(lens.bases[0], "r_inflight", name) >= 0)
 
-    def _machine(self, name: str) -> Machine:
-        lens = self.lens
-        oldest = lens.bases[-1] if lens.bases else lens.focus
-        there = lens.total(oldest, "r_inflight", name)
-        ready = lens.total(oldest, "r_ready", name)
-        was = lens.level("r_ready", name)
-        return Machine(
-            name=name,
-            sent=lens.level("r_sent", name),
-            failed=lens.quotient("r_failed", "r_sent", name),
-            pace=self._pace(name),
-            itl=lens.mean("r_itl", name),
-            paced=lens.total(lens.focus, "r_itl_n", name) * lens.focus.seconds,
-            first=lens.mean("r_ttft", name),
-            engine=lens.mean("e_first", name),
-            prefill=lens.seen(lambda span: _prefill(lens, span, name)),
-            network=lens.seen(
-                lambda span: (
-                    lens.ratio(span, "r_ttft_sum", "r_ttft_n", name)
-                    - lens.ratio(span, "e_first_sum", "e_first_n", name)
-                )
-            ),
-            check=lens.level("r_check", name),
-            inflight=lens.level("r_inflight", name),
-            running=lens.level("e_running", name),
-            queued=lens.level("e_waiting", name),
-            kv=lens.level("e_kv", name),
-            preempted=lens.level("e_preempted", name),
-            hits=lens.quotient("e_hits", "e_queries", name),
-            silent_s=lens.last("r_silent", name),
-            ready=lens.last("r_ready", name),
-            was_ready=was.usual,
-            new=not known(there) or ready == 0,
-        )
-
-    def _pace(self, name: str) -> Seen:
-        """From the engine's own counters, which need no request to end; else as clients saw it."""
-        lens = self.lens
-        told = lens.quotient("e_running", "e_made", name)
-        return told if known(told.now) else lens.mean("r_itl", name)
-
 
 def chance(seen: Seen, count: float) -> float:
     """The standard error of a share of so many; none that have been seen count as half of one."""
@@ -358,14 +316,6 @@ def arrived(lens: Lens, span: Span, ended: float, running: str, *labels: str | N
     first = Span(span.grid, span.begin, span.begin + 1)
     grown = _plus(lens.total(last, running, *labels), -lens.total(first, running, *labels))
     return max(0.0, _plus(ended, grown / (span.seconds - span.grid.step_s)))
-
-
-def _prefill(lens: Lens, span: Span, name: str) -> float:
-    """Seconds for a token of a prompt that was in no cache; both are means of a request."""
-    took = lens.ratio(span, "e_prefill_sum", "e_ended", name)
-    prompt = lens.ratio(span, "e_prompt", "e_first_n", name)
-    computed = prompt - lens.ratio(span, "e_hits", "e_first_n", name)
-    return took / computed if computed > 0 else NAN
 
 
 def _plus(one: float, other: float) -> float:

@@ -94,5 +94,10 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
+def verb(names: Sequence[object], one: str, more: str) -> str:
+    """The form that goes with so many names."""
+    return one if len(names) == 1 else more
+
+
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None

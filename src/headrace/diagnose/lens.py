@@ -171,9 +171,9 @@ class Lens:
         clusters: steps are the clusters (Cochran, Sampling Techniques, section 6.4). What a step
         differs by from the ratio grows with what is counted in it.
         """
-        steps = self._steps
+        single = self._steps
         parts = [
-            (self.total(step, above, *labels), self.total(step, below, *labels)) for step in steps
+            (self.total(step, above, *labels), self.total(step, below, *labels)) for step in single
         ]
         pairs = [(a, b) for a, b in parts if known(a) and known(b)]
         there = sum(b for _, b in pairs)
@@ -183,9 +183,14 @@ class Lens:
         ratio = sum(a for a, _ in pairs) / there
         spread = sum((a - ratio * b) ** 2 for a, b in pairs) / (len(pairs) - 1)
         each = there / len(pairs)
-        long = steps[0].grid.step_s / self.focus.grid.step_s  # a coarse step is many fine ones
+        long = single[0].grid.step_s / self.focus.grid.step_s  # a coarse step is many fine ones
         count = (self.focus.end - self.focus.begin) / long
         return math.sqrt(spread / (count * here * each) + spread / (len(pairs) * each * each))
+
+
+def steps(span: Span) -> list[Span]:
+    """The single steps of a span."""
+    return [Span(span.grid, at, at + 1) for at in range(span.begin, span.end)]
 
 
 def focus_steps(grid: Grid) -> int:
@@ -207,11 +212,11 @@ def _bases(snapshot: Snapshot, since_s: float, end_s: float) -> list[Span]:
     if hour.end - hour.begin >= FEW_COARSE:
         stretches = [Span(coarse, at, at + 1) for at in range(hour.begin, hour.end)]
         return _thinned(stretches)
-    steps = focus_steps(fine)
-    before = _span(fine, begin_s, end_s - 2 * steps * fine.step_s)
+    size = focus_steps(fine)
+    before = _span(fine, begin_s, end_s - 2 * size * fine.step_s)
     first = before.begin + 1 if before.begin == 0 else before.begin  # rates need a step before
-    ends = range(first + steps, before.end + 1, max(1, steps // 2))
-    return _thinned([Span(fine, end - steps, end) for end in ends])
+    ends = range(first + size, before.end + 1, max(1, size // 2))
+    return _thinned([Span(fine, end - size, end) for end in ends])
 
 
 def _thinned(stretches: list[Span]) -> list[Span]:

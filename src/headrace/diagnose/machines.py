@@ -1,5 +1,6 @@
 """
-The rows of the decision table about replicas: stuck, gone, failing, slow, far away, full. Pure.
+The rows of the decision table about replicas: stuck, gone, failing, slow, far away. Their caches
+are caches.py's. Pure.
 
 Each takes the facts of a model and gives a finding, or why it is not this.
 """
@@ -10,9 +11,10 @@ from statistics import median
 
 from headrace.diagnose import engines
 from headrace.diagnose.demand import CROWD
-from headrace.diagnose.facts import SHARE, Facts, Machine
-from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import SURE, Seen
+from headrace.diagnose.facts import SHARE, Facts
+from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate, verb
+from headrace.diagnose.lens import NAN, SURE, Lens, Seen, Span
+from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 
 BROKEN = "upstream_failed_.*"
@@ -23,16 +25,17 @@ NEWCOMER = 3.0  # the same of a replica with a cold cache, before its first answ
 ALONE = 1.45  # the same while nobody feels it, or while new replicas take over work
 SLOWER = 1.3  # times as slow as its own usual
 NETWORK_S = 0.03  # what a hop may take more before it counts
+OVERDUE = 1 / 3  # of probes in the focus, that are so late
+LOOPS = 3.0  # turns of an event loop that comes late, in which a probe is sent, answered and read
 ENOUGH, AGREES = 8.0, 1.2  # streams that ended, from which on clients must have felt it, so much
 ALIKE, BARE = 1.2, 3.0  # times as long for a prompt's token; without that so far from its peers
+LATE, LATE_S, LATER = 2.0, 0.05, 1.5  # times as long to a first token; than at its peers
 FAR_OFF, FELT = 1.8, 1.1  # so slow, that clients need to have felt less of it
 UNFELT = 1.5  # times that bound, while no clients' streams can speak for it
+GATHERED = 1.8  # times its usual part of what is sent
 OFTEN = 2.5  # failures in the focus: fewer are chance
-LOST = (0.8, 0.12)  # of what caches found, whether or not somebody feels it yet
-TIGHT = 0.75  # share in use, of a cache that forgets what it should have
-UNSHARED = 0.7  # of what routing believed to be cached: it knows that prompts have changed
+WIDER = 1.25  # times the largest batch that is known: beyond it little is known of its pace
 AGREES_ALONE = 1.35  # the same where nothing else speaks for it
-FULL = 0.93  # share of a KV cache in use, above which a batch does not grow
 
 
 def stuck(facts: Facts) -> Verdict:
@@ -62,7 +65,7 @@ def stuck(facts: Facts) -> Verdict:
     ]
     return Finding(
         "stuck-replica", "A replica accepts requests and makes no token",
-        f"{listed(names)} {_verb(names, 'has', 'have')} requests, but no sign of progress.",
+        f"{listed(names)} {verb(names, 'has', 'have')} requests, but no sign of progress.",
         phase="decode", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
@@ -96,7 +99,7 @@ def gone(facts: Facts) -> Verdict:
     )
     return Finding(
         "replica-down", "A replica is gone",
-        f"{listed(names)} {_verb(names, 'does', 'do')} not answer health checks.",
+        f"{listed(names)} {verb(names, 'does', 'do')} not answer health checks.",
         phase="network", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
@@ -121,7 +124,7 @@ def failing(facts: Facts) -> Verdict:
     where = "every replica" if len(bad) >= len(facts.serving) > 1 else listed(names)
     return Finding(
         "upstream-errors", "Replicas fail requests",
-        f"{where} {_verb(bad, 'fails', 'fail')} requests:"
+        f"{where} {verb(bad, 'fails', 'fail')} requests:"
         f" {max(m.failed.now for m in bad):.0%} at worst.",
         phase="prefill", replicas=names, evidence=evidence,
     )  # fmt: skip
@@ -129,10 +132,10 @@ def failing(facts: Facts) -> Verdict:
 
 def network(facts: Facts) -> Verdict:
     """The gateway waits longer than the engine works, and so do its probes."""
-    far = [m for m in facts.serving if _far(m)]
-    if not far:
-        return "replicas answer probes as fast as usual"
     late = facts.lens.mean("late")
+    far = [m for m in facts.serving if _far(m, facts.lens) and m.check.more > LOOPS * late.more]
+    if not far:
+        return "replicas answer probes as fast as usual, or as late as the gateway itself is"
     if late.now > NETWORK_S / 2 and len(far) == len(facts.serving):
         return "probes of all replicas are late because the gateway itself is"
     names = tuple(m.name for m in far)
@@ -162,7 +165,7 @@ def slow(facts: Facts) -> Verdict:
     laggards = [
         m
         for m in facts.serving
-        if (_worse(m, excess, facts.serving) if m.new else _lags(m, excess, bounds))
+        if (_worse(m, excess, facts.serving) if m.new else _lags(m, excess, bounds, facts.serving))
     ] or engines.late(facts)
     if not laggards:
         return "no replica is slower than its peers"
@@ -186,67 +189,9 @@ def slow(facts: Facts) -> Verdict:
         )
     return Finding(
         "slow-replica", "A replica is slower than its peers",
-        f"{listed(names)} {_verb(names, 'takes', 'take')}"
+        f"{listed(names)} {verb(names, 'takes', 'take')}"
         f" {max(_apart(m, excess) for m in laggards):.1f} times as long per token as the others.",
         phase="decode", replicas=names, evidence=tuple(evidence),
-    )  # fmt: skip
-
-
-def full(facts: Facts) -> Verdict:
-    """KV caches are full although nobody asks for more than usual."""
-    if facts.offered.rose(1.25, 0.3) or facts.demand.rose(1.25, 0.0):
-        return "more is asked for than usual: full caches are what comes of it"
-    pressed = _pressed(facts)
-    if facts.hits.fell(0.6, 0.1) and facts.believed.ratio <= UNSHARED:
-        return "prompts share less than they did: full caches are what comes of it"
-    if not pressed:
-        return "KV caches have room and nothing is preempted"
-    names = tuple(m.name for m in pressed)
-    evidence: list[Evidence] = []
-    for m in pressed:
-        evidence += [
-            fact(f"KV cache of {m.name}", m.kv, "share", rate("e_kv", replica=m.name)),
-            fact(f"preemptions at {m.name}", m.preempted, "/s",
-                 rate("e_preempted", replica=m.name)),
-        ]  # fmt: skip
-    return Finding(
-        "kv-exhausted", "KV caches are full",
-        f"{listed(names)} {_verb(names, 'has', 'have')} no room in the KV cache:"
-        " requests wait or are put back.",
-        phase="engine queue", replicas=names, evidence=tuple(evidence),
-    )  # fmt: skip
-
-
-def forgetful(facts: Facts) -> Verdict:
-    """Prompts are computed again that were in a cache before."""
-    if not facts.symptoms and not facts.hits.fell(*LOST):
-        return "nobody feels anything of caches"
-    if any(m.new for m in facts.serving):
-        return "replicas have joined lately, and have cold caches"
-    if facts.offered.rose(1.25, 0.3):
-        return "more is asked for than usual, and new prompts are in no cache"
-    lost = [m for m in facts.serving if m.hits.fell(0.75, 0.12)]
-    told = known(facts.hits.now)
-    whole = facts.hits.fell(0.8, 0.1) if told else facts.cached.fell(0.75, 0.1)
-    if not whole and 2 * len(lost) <= len(facts.serving):
-        return "prefix caches find as much as usual"
-    names = tuple(m.name for m in lost)
-    evidence = [
-        fact(f"prompt tokens found at {m.name}", m.hits, "share",
-             f"{rate('e_hits', replica=m.name)} / {rate('e_queries', replica=m.name)}")
-        for m in lost
-    ]  # fmt: skip
-    evidence += [
-        fact("prompt tokens that were cached", facts.cached, "share",
-             f"{rate('tokens', kind='cached')} / {rate('tokens', kind='input')}"),
-        fact("prompt tokens that routing believed to be cached", facts.believed, "share",
-             f"{rate('believed')} / {rate('input_sum')}"),
-    ]  # fmt: skip
-    where = "all replicas" if len(lost) == len(facts.serving) else listed(names) or "the fleet"
-    return Finding(
-        "cache-loss", "Prefix caches find less than they did",
-        f"At {where} prompts are computed again that used to be cached.",
-        phase="prefill", replicas=names, evidence=tuple(evidence),
     )  # fmt: skip
 
 
@@ -257,15 +202,25 @@ def uneven(facts: Facts) -> Verdict:
         return "there are no two replicas to compare"
     if not {each.name for each in facts.symptoms} & {"first_token", "pace", "stalled", "waiting"}:
         return "nobody waits at the fullest replica"
+    if any(m.new for m in serving):
+        return "replicas have joined lately, and requests gather where prompts are known"
     top = max(serving, key=lambda m: m.inflight.now)
+    part, *others = [
+        facts.lens.seen(lambda span, name=m.name: _part(facts, span, name))  # type: ignore[misc]
+        for m in sorted(serving, key=lambda m: m is not top)
+    ]
+    if not part.rose(GATHERED, 0.1) or any(other.ratio > 1.0 for other in others):
+        return "no replica is sent more than its usual part, and all others less"
     rest = median(m.inflight.now for m in serving if m is not top)
     before = median([m.inflight.usual for m in serving if known(m.inflight.usual)] or [0.0])
     if top.inflight.now < max(4.0, 3.0 * rest) or top.inflight.usual > 2.0 * max(before, 0.5):
         return "requests are spread over the replicas"
-    evidence = tuple(
-        fact(f"requests at {m.name}", m.inflight, "", rate("r_inflight", replica=m.name))
-        for m in serving
-    )
+    evidence = (
+        fact(f"part of requests sent to {top.name}", part, "share",
+             f"{rate('r_sent', replica=top.name)} / {rate('r_sent')}"),
+        *(fact(f"requests at {m.name}", m.inflight, "", rate("r_inflight", replica=m.name))
+          for m in serving),
+    )  # fmt: skip
     return Finding(
         "hot-spot", "One replica gets what others should",
         f"{top.name} has {top.inflight.now:.0f} requests, the others about {rest:.0f}.",
@@ -278,13 +233,24 @@ def slowed(facts: Facts) -> Verdict:
     pace = facts.lens.quotient("e_running", "e_made", None)
     sure = not known(pace.now) or pace.rose(SLOWER, 0.002)  # of all: of one it takes longer
     slower = [m for m in facts.serving if sure and m.pace._replace(error=0.0).rose(SLOWER, 0.002)]
+    if facts.weak:  # their work is set aside there, so that more of it does not matter
+        slower = [m for m in facts.serving if facts.excess.get(m.name, 0.0) >= SLOWER]
     if not slower or 2 * len(slower) <= len(facts.serving):
         return "most engines make tokens as fast as usual"
+    load = median([m.running.ratio for m in slower])
+    if facts.weak:
+        return _slowed(facts, slower, load)
     if facts.crowd >= CROWD:
         return "more requests run than slower engines would explain"
-    load = median([m.running.ratio for m in slower])
     if facts.demand.rose(1.2, 0.0) or facts.offered.rose(1.2, 0.3):
         return "engines have more to do than usual"
+    return _slowed(facts, slower, load)
+
+
+# --- below -------------------------------------------------------------------------------------
+
+
+def _slowed(facts: Facts, slower: Sequence[Machine], load: float) -> Finding:
     names = tuple(m.name for m in slower)
     evidence = tuple(
         fact(f"time per token at {m.name}", m.pace, "s",
@@ -294,12 +260,10 @@ def slowed(facts: Facts) -> Verdict:
     return Finding(
         "slow-fleet", "All engines have become slower",
         f"Engines take {median([m.pace.ratio for m in slower]):.1f} times as long per token, with"
-        f" {load:.1f} times the usual batch and no more demand.",
+        f" {load:.1f} times the usual batch"
+        + (": more than that explains." if facts.weak else " and no more demand."),
         phase="decode", replicas=names, evidence=evidence,
     )  # fmt: skip
-
-
-# --- below -------------------------------------------------------------------------------------
 
 
 def _rollout(names: tuple[str, ...], evidence: tuple[Evidence, ...], how: str) -> Finding:
@@ -310,19 +274,10 @@ def _rollout(names: tuple[str, ...], evidence: tuple[Evidence, ...], how: str) -
     )  # fmt: skip
 
 
-def _pressed(facts: Facts) -> list[Machine]:
-    return [
-        m
-        for m in facts.serving
-        if m.preempted.rose(2.0, 0.05, blank=True)
-        or (m.kv.now >= FULL and m.kv.usual < FULL - 0.05)
-        or (m.kv.now >= TIGHT and m.kv.ratio >= 1.4 and _evicts(facts))
-    ]
-
-
-def _evicts(facts: Facts) -> bool:
-    """Whether caches have lost what routing still believes to be there."""
-    return facts.believed.ratio - facts.hits.ratio >= 0.25
+def _part(facts: Facts, span: Span, name: str) -> float:
+    """What a replica is sent, of all that is sent."""
+    whole = facts.lens.total(span, "r_sent", None)
+    return facts.lens.total(span, "r_sent", name) / whole if whole > 0 else NAN
 
 
 def _often(m: Machine, facts: Facts) -> bool:
@@ -333,26 +288,47 @@ def _often(m: Machine, facts: Facts) -> bool:
     return count >= max(OFTEN, expected + 3.0 * math.sqrt(expected))
 
 
-def _far(m: Machine) -> bool:
-    probes = m.check.rose(2.0, NETWORK_S)
+def _far(m: Machine, lens: Lens) -> bool:
+    """Probes and first bytes are late; a single probe is a lost packet, or a busy machine."""
+    grid, begin, end = lens.focus
+    taken = grid.series.get(("r_check", (m.name,)), ())[begin:end]
+    probes = [each for each in taken if known(each)]
+    late = sum(each >= m.check.usual + NETWORK_S for each in probes)
     beyond = m.network.more >= NETWORK_S / 2 or not known(m.network.now)
-    return probes and beyond
+    return m.check.rose(2.0, NETWORK_S) and late >= OVERDUE * len(probes) and beyond
 
 
-def _lags(m: Machine, excess: dict[str, float], bounds: tuple[float, float]) -> bool:
+def _lags(
+    m: Machine, excess: dict[str, float], bounds: tuple[float, float], serving: Sequence[Machine]
+) -> bool:
     """Slower than its work explains, and than its peers are; clients must have felt it, too."""
     apart, agrees = bounds
     own = excess.get(m.name, 1.0)
     if m.pace.more < SURE * m.pace.error:
         return False
-    if known(m.prefill.usual) and m.prefill.ratio < ALIKE and _apart(m, excess) < BARE:
+    late = _begins_late(m, serving)
+    prompts = m.prefill.ratio >= ALIKE or not known(m.prefill.usual)
+    if not prompts and not late and _apart(m, excess) < BARE:
         return False  # a busy one: what slows an engine slows its prompts as well
     felt = m.paced >= ENOUGH and known(m.itl.usual)
-    if felt and not _agrees(m, agrees, _apart(m, excess)):
+    seen = felt and _agrees(m, agrees, _apart(m, excess))
+    if felt and not seen and not late:
         return False
     if not felt:
         apart *= UNFELT
+    if seen and late and m.prefill.ratio >= LATER:
+        apart = min(apart, FAR_OFF)  # all that can be known of it says the same
     return own >= SLOWER and _apart(m, excess) >= apart
+
+
+def _begins_late(m: Machine, serving: Sequence[Machine]) -> bool:
+    """
+    Whether its engine takes longer to first tokens, while its peers do not: another witness, of a
+    replica that stands still for a moment again and again.
+    """
+    others = [other.engine.ratio for other in serving if other is not m]
+    peers = max(1.0, median(others)) if others else 1.0
+    return m.engine.rose(LATE, LATE_S) and m.engine.ratio >= LATER * peers
 
 
 def _agrees(m: Machine, least: float, apart: float) -> bool:
@@ -371,8 +347,11 @@ def _worse(m: Machine, excess: dict[str, float], serving: Sequence[Machine]) -> 
     ones usually take, and its clients must have felt it; while none of them knows yet, it must be
     far off.
     """
-    usual = [o.itl.usual for o in serving if not o.new and known(o.itl.usual)]
-    if m.paced >= ENOUGH and usual:
+    old = [other for other in serving if not other.new]
+    usual = [other.itl.usual for other in old if known(other.itl.usual)]
+    batches = [other.running.usual for other in old if known(other.running.usual)]
+    like = not batches or m.running.now <= WIDER * max(batches)
+    if m.paced >= ENOUGH and usual and like:
         return _apart(m, excess) >= ALONE and m.itl.now >= AGREES_ALONE * median(usual)
     return _apart(m, excess) >= NEWCOMER
 
@@ -386,7 +365,3 @@ def _apart(m: Machine, excess: dict[str, float]) -> float:
 
 def _number(name: str, what: str, now: float, unit: str, promql: str) -> Evidence:
     return fact(f"{what} {name}".strip(), Seen(now, float("nan"), 0.0, 0.0), unit, promql)
-
-
-def _verb(names: Sequence[object], one: str, more: str) -> str:
-    return one if len(names) == 1 else more

@@ -6,9 +6,10 @@ replica, the engine's queue, prefill; after it there is decoding. The phase that
 and the replicas at which it did.
 """
 
-from headrace.diagnose.facts import Facts, Machine
+from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Evidence, Finding, fact, listed, mean, rate
 from headrace.diagnose.lens import Seen
+from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 
 PART = 0.5  # of the largest growth, from which a replica is named

@@ -8,11 +8,11 @@ of the time in which prompts are computed (docs/simulator.md). What a replica ta
 what is wrong with it; what it always took beyond that, other hardware for one, is set aside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from headrace.diagnose.lens import NAN, Lens, Span
+from headrace.diagnose.lens import NAN, Lens, Seen, Span
 from headrace.diagnose.snapshot import known
 
 RIDGE = 0.02  # of the mean square: what few or equal points do not say counts as no influence
@@ -50,7 +50,7 @@ def excesses(lens: Lens, names: Sequence[str]) -> dict[str, float]:
     whose engine tells, and that do something.
     """
     usual = {name: _points(lens, name, lens.bases) for name in names}
-    line = fit([point for points in usual.values() for point in points], _prefill_s(lens, names))
+    line = _line(lens, names, usual)
     if line is None:
         return {}
     found = {}
@@ -60,6 +60,20 @@ def excesses(lens: Lens, names: Sequence[str]) -> dict[str, float]:
             expected = line.at(point) * (median(own) if own else 1.0)
             found[name] = point.pace / expected
     return found
+
+
+def slowness(lens: Lens, names: Sequence[str]) -> Seen:
+    """The same of all together: the median of replicas, and how far that strays usually."""
+    usual = {name: _points(lens, name, lens.bases) for name in names}
+    line = _line(lens, names, usual)
+    if line is None:
+        return Seen(NAN, NAN, NAN, NAN)
+
+    def measure(span: Span) -> float:
+        found = [p.pace / line.at(p) for name in names for p in _points(lens, name, [span])]
+        return median(found) if found else NAN
+
+    return lens.seen(measure)
 
 
 def fit(points: Sequence[Point], by_prefill: float = 0.0) -> Line | None:
@@ -79,6 +93,11 @@ def fit(points: Sequence[Point], by_prefill: float = 0.0) -> Line | None:
 
 
 # --- below -------------------------------------------------------------------------------------
+
+
+def _line(lens: Lens, names: Sequence[str], usual: Mapping[str, Sequence[Point]]) -> Line | None:
+    points = [point for points in usual.values() for point in points]
+    return fit(points, _prefill_s(lens, names))
 
 
 def _prefill_s(lens: Lens, names: Sequence[str]) -> float:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from headrace.diagnose import aside, demand, engines, inner, machines, place, tenants
+from headrace.diagnose import aside, caches, demand, engines, inner, machines, place, tenants
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
 from headrace.diagnose.history import STEP_S
@@ -144,6 +144,11 @@ TABLE = (
     Row("lora-thrash", "adapters wait while a batch has as many as it may",
         engines.adapters,
         "Raise --max-loras, or send each adapter to replicas of its own."),
+    Row("narrow-batches",
+        "requests wait at engines that always run the same number, fewer than they did, with room"
+        " in the KV cache",
+        engines.narrow,
+        "Compare --max-num-seqs with what it was, and raise it."),
     Row("discovery-loss",
         "three tenths of replicas have left without a failed probe, and it is felt",
         engines.undiscovered,
@@ -158,6 +163,11 @@ TABLE = (
         tenants.noisy,
         "Limit the tenant, give it a lower class or weight; see `headrace usage --by"
         " tenant`."),
+    Row("hot-spot",
+        "one replica is sent 1.8 times its usual part, and has three times the requests of the"
+        " others",
+        machines.uneven,
+        "See what pins requests: sessions, stored responses, one prefix that all share."),
     Row("long-prompts", "prompts have 1.35 times the usual tokens",
         demand.prompts,
         "See who sends them; cap prompt sizes, or send them to replicas of their own by a"
@@ -173,10 +183,10 @@ TABLE = (
         demand.starting,
         "Wait for them, or keep one more warm: minimum replicas, sleep instead of stop."),
     Row("kv-exhausted", "caches are full or preempt, with no more demand",
-        machines.full, "Give engines more KV memory, fewer sequences, or shorter contexts."),
+        caches.full, "Give engines more KV memory, fewer sequences, or shorter contexts."),
     Row("cache-loss",
         "caches find three quarters or less of what they found, with no other demand",
-        machines.forgetful,
+        caches.forgetful,
         "See what changed at the beginning of prompts, in routing, or in replicas' memory.",
         always=True),
     Row("capacity",
@@ -190,9 +200,6 @@ TABLE = (
         always=True),
     Row("slow-fleet", "most engines take 1.3 times as long per token, with no more demand",
         machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
-    Row("hot-spot", "one replica has three times the requests of the others",
-        machines.uneven,
-        "See what pins requests: sessions, stored responses, one prefix that all share."),
     Row("client-aborts", "3 % more of clients hang up while answers are on time",
         demand.aborted,
         "Ask the clients: a time-out of theirs, a page that is left, a proxy between."),

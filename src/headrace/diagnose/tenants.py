@@ -21,6 +21,8 @@ def noisy(facts: Facts) -> Verdict:
     if not facts.demand.rose(MORE, 0.0) and not facts.offered.rose(MORE, 0.3):
         return "no more is asked for than usual"
     lens = facts.lens
+    if lens.level("replicas", facts.model).now < 0.5:
+        return "no replica serves: that comes first"
     extra: dict[str, float] = {}
     for tenant in lens.names("t_ended"):
         seen = _work(facts, tenant)
