@@ -12,6 +12,7 @@ from .summary import median
 
 HEADRACE = "headrace"
 PLAIN = "headrace-rr"  # beside routers that take turns, too
+FULL = "headrace-full"  # with keys, limits, a ledger
 STALL_MS = 50
 
 
@@ -47,9 +48,9 @@ def _ratio(results: Results, peer: str, other: str, scene: str, against: str) ->
     return results.ratio(peer, scene, other), against
 
 
-def _against(peer: str, scene: str) -> Callable[[Results], Finding]:
+def _against(peer: str, scene: str, ours: str = HEADRACE) -> Callable[[Results], Finding]:
     def find(results: Results) -> Finding:
-        return _ratio(results, HEADRACE, peer, scene, results.labels.get(peer, peer))
+        return _ratio(results, ours, peer, scene, results.labels.get(peer, peer))
 
     return find
 
@@ -58,11 +59,14 @@ def _turns(results: Results) -> Finding:
     return _ratio(results, PLAIN, "vllm-router", "whole", results.labels.get("vllm-router", ""))
 
 
-def _cheapest_llm(results: Results) -> Finding:
-    routers = results.measured("llm", "stream")
-    if not routers:
-        return None, "no LLM router was measured"
-    return _ratio(results, HEADRACE, routers[0], "stream", results.labels[routers[0]])
+def _cheapest_llm(ours: str) -> Callable[[Results], Finding]:
+    def find(results: Results) -> Finding:
+        routers = results.measured("llm", "stream")
+        if not routers:
+            return None, "no LLM router was measured"
+        return _ratio(results, ours, routers[0], "stream", results.labels[routers[0]])
+
+    return find
 
 
 def _litellm(results: Results) -> Finding:
@@ -135,10 +139,17 @@ class Bar:
 
 
 BARS: tuple[Bar, ...] = (
-    Bar("CPU per chunk / cheapest LLM router", 0.95, _cheapest_llm),
+    Bar("CPU per chunk / cheapest LLM router", 0.95, _cheapest_llm(HEADRACE)),
     Bar("CPU per chunk / nginx", 1.6, _against("nginx", "stream")),
     Bar("CPU per request / vllm-router, both round_robin", 0.8, _turns),
     Bar("CPU per request / vllm-router cache_aware", 0.4, _against("vllm-router-cache", "whole")),
+    Bar("Everything on: CPU per chunk / cheapest LLM router", 0.95, _cheapest_llm(FULL)),
+    Bar("Everything on: CPU per chunk / nginx", 1.6, _against("nginx", "stream", FULL)),
+    Bar(
+        "Everything on: CPU per request / vllm-router cache_aware",
+        0.4,
+        _against("vllm-router-cache", "whole", FULL),
+    ),
     Bar("LiteLLM's CPU per chunk / Headrace's", 25, _litellm, "at least"),
     Bar("Added TTFT p99 less the best LLM router's, ms", 0, _ttft),
     Bar("CPU per request at the most replicas / at one", 1.10, _growth),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import install, servers
+from .everything import everything, redis
 
 Kind = Literal["headrace", "llm", "proxy", "yardstick"]
 
@@ -64,6 +65,20 @@ def _headrace(place: Place) -> list[str]:
 
 def _headrace_rr(place: Place) -> list[str]:
     text = servers.headrace(place.port, place.replicas, routing={"policy": "round_robin"})
+    config = place.write("headrace.yaml", text)
+    return [sys.executable, "-m", "headrace", "serve", "--config", config]
+
+
+def _headrace_full(place: Place) -> list[str]:
+    text = servers.headrace(place.port, place.replicas, **everything(place.folder))
+    config = place.write("headrace.yaml", text)
+    return [sys.executable, "-m", "headrace", "serve", "--config", config]
+
+
+def _headrace_redis(place: Place) -> list[str]:
+    sections = everything(place.folder)
+    state = {"url": redis(), "prefix": f"bench-{place.port}:"}
+    text = servers.headrace(place.port, place.replicas, **sections, state=state)
     config = place.write("headrace.yaml", text)
     return [sys.executable, "-m", "headrace", "serve", "--config", config]
 
@@ -133,6 +148,20 @@ PEERS: tuple[Peer, ...] = (
         label="Headrace, round_robin",
         kind="yardstick",
         argv=_headrace_rr,
+        ready="/ready",
+    ),
+    Peer(
+        name="headrace-full",
+        label="Headrace, keys, limits, ledger",
+        kind="yardstick",
+        argv=_headrace_full,
+        ready="/ready",
+    ),
+    Peer(
+        name="headrace-redis",
+        label="Headrace, the same with Redis",
+        kind="yardstick",
+        argv=_headrace_redis,
         ready="/ready",
     ),
     Peer(name="nginx", label="nginx", kind="proxy", argv=_nginx),

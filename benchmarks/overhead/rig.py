@@ -19,7 +19,7 @@ from .install import Missing
 from .jobs import Job, Outcome
 from .peers import Peer, Place
 from .process import Tree, busy_s
-from .prompts import bodies
+from .prompts import KEY, bodies
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = 20_000
@@ -181,7 +181,7 @@ def status(port: int, path: str, body: bytes | None = None) -> int:
     """One request; 0 when there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        headers = {"content-type": "application/json", "authorization": "Bearer sk-bench"}
+        headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         connection.request("POST" if body else "GET", path, body, headers)
         response = connection.getresponse()
         response.read()

@@ -3,17 +3,32 @@
 import dataclasses
 import os
 import time
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
-from benchmarks.overhead import bars, chart, exposition, process, prompts, report, summary
+from benchmarks.overhead import (
+    bars,
+    chart,
+    everything,
+    exposition,
+    process,
+    prompts,
+    report,
+    summary,
+)
 from benchmarks.overhead.client import wrong_stream, wrong_whole
+from benchmarks.overhead.install import Missing
 from benchmarks.overhead.jobs import END_MARK, Outcome
 from benchmarks.overhead.peers import PEERS
 from benchmarks.overhead.plan import FULL, load
 from benchmarks.overhead.results import DIRECT, Results
 from benchmarks.overhead.rig import Sample
+from headrace.admission import keys
+from headrace.admission.book import Book
+from headrace.config.schema import Config
 
 STAT = "4242 (a (b) c) S 17 1 1 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 1 0 98765 1000 20"
 
@@ -247,3 +262,36 @@ def test_peers_have_names_of_their_own_and_pinned_packages() -> None:
     names = [peer.name for peer in PEERS]
     assert len(set(names)) == len(names)
     assert all("==" in package for peer in PEERS for package in peer.requirements)
+
+
+def test_everything_on(tmp_path: Path) -> None:
+    """The key that the client sends is one that this configuration lets in, with limits."""
+    config = Config.model_validate(everything.everything(tmp_path))
+    book = msgspec.json.decode((tmp_path / "keys.json").read_bytes(), type=Book)
+    pepper = keys.pepper_of((tmp_path / "pepper").read_text())
+    (secret,) = book.keys["load"].secrets
+
+    assert keys.is_whole(prompts.KEY.encode())
+    assert secret.hash == keys.hash_of(pepper, prompts.KEY.encode()).hex()
+    assert "false" == config.identity.anonymous
+    assert config.limits.tenant.requests_per_minute
+    assert b"authorization: Bearer " + prompts.KEY.encode() in prompts.request(1, b"{}")
+
+
+def test_without_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row that needs one says what to set, and is not measured."""
+    monkeypatch.delenv("HEADRACE_BENCH_REDIS", raising=False)
+    with pytest.raises(Missing, match="HEADRACE_BENCH_REDIS"):
+        everything.redis()
+    monkeypatch.setenv("HEADRACE_BENCH_REDIS", "redis://localhost:1/0")
+
+    assert "redis://localhost:1/0" == everything.redis()
+
+
+def test_bars_with_everything_on() -> None:
+    """Such a gateway is held to the same limits beside the same peers."""
+    run = results(headrace_full=[20.0], nginx=[10.0], vllm_router=[25.0])
+
+    assert 2.0 == verdict(run, "Everything on: CPU per chunk / nginx").measured
+    assert "miss" == verdict(run, "Everything on: CPU per chunk / nginx").state
+    assert "pass" == verdict(run, "Everything on: CPU per chunk / cheapest LLM").state
