@@ -10,7 +10,7 @@ STEPS, CHANGE = 96, 84  # of five seconds; the last minute is another one
 REPLICAS = ("a", "b", "c", "d")
 USUAL = {
     "tokens": 100.0, "prompt": 1000.0, "prefill_s": 0.1, "first_s": 0.15, "pace_s": 0.02,
-    "adapters": 3.0, "wait": 0.0, "ready": 1.0,
+    "adapters": 3.0, "wait": 0.0, "ready": 1.0, "batch": 0.0, "queued": 0.0, "kv": 0.3, "sway": 0.0,
 }  # fmt: skip
 
 
@@ -32,7 +32,9 @@ def asked(now: Mapping[str, Mapping[str, float]]) -> Diagnosis:
             gauges |= {
                 ("r_inflight", (name,)): 8.0 * state["ready"],
                 ("r_ready", (name,)): state["ready"],
-                ("e_running", (name,)): state["pace_s"] * state["tokens"],
+                ("e_running", (name,)): (state["batch"] or state["pace_s"] * state["tokens"])
+                + state["sway"] * (step % 3 - 1),
+                ("e_waiting", (name,)): state["queued"], ("e_kv", (name,)): state["kv"],
                 ("e_lora", (name,)): state["adapters"], ("e_lora_waiting", (name,)): state["wait"],
                 ("e_lora_places", (name,)): 4.0,
             }  # fmt: skip
@@ -120,6 +122,20 @@ def test_adapters_without_a_place() -> None:
 
     assert ("lora-thrash", ("d",)) == (found.name, found.replicas)
     assert "lora-thrash" in {each.name for each in room.ruled_out}
+
+
+def test_batches_that_a_flag_cuts() -> None:
+    """Requests wait while always as many run, fewer than before, and the cache has room."""
+    felt: dict[str, dict[str, float]] = {"first": {}}
+    cut = {"batch": 1.0, "queued": 5.0}
+    found = asked({**felt, "c": cut}).finding
+    sways = asked({**felt, "c": {**cut, "batch": 1.4, "sway": 0.6}})
+    full = asked({**felt, "c": {**cut, "kv": 0.9}})
+
+    assert ("narrow-batches", ("c",)) == (found.name, found.replicas)
+    assert "never more than 1 run" in found.summary
+    for other in (sways, full):
+        assert "narrow-batches" in {each.name for each in other.ruled_out}
 
 
 def test_replicas_that_are_not_told_of() -> None:

@@ -8,7 +8,7 @@ import pytest
 from headrace.diagnose.history import History
 from headrace.diagnose.lens import Lens
 from headrace.diagnose.series import Key
-from headrace.diagnose.speed import Line, Point, excesses, fit
+from headrace.diagnose.speed import Line, Point, excesses, fit, slowness
 
 LINE = Line(0.02, 0.0005, 2e-5)
 
@@ -81,6 +81,18 @@ def test_a_busy_replica_does_not() -> None:
     found = excesses(fleet({}, {"b": 2.0}), ["a", "b", "c"])
 
     assert [1.0, 1.0, 1.0] == pytest.approx([*found.values()], rel=0.15)
+
+
+def test_a_fleet_is_as_slow_as_the_median_of_its_replicas() -> None:
+    """What all of them take beyond their work; one that is slow does not make a slow fleet."""
+    names = ["a", "b", "c"]
+    slow, one, busy = (
+        slowness(fleet(*each), names)
+        for each in ((dict.fromkeys(names, 1.6), {}), ({"b": 3.0}, {}), ({}, {"a": 2.0, "b": 2.0}))
+    )
+
+    assert [1.6, 1.0, 1.0] == pytest.approx([slow.now, one.now, busy.now], rel=0.1)
+    assert (True, False, False) == tuple(each.rose(1.35, 0.0) for each in (slow, one, busy))
 
 
 def test_who_does_nothing_is_not_judged() -> None:
