@@ -71,7 +71,11 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [program, *where, *kept, *quiet, *self._extra], stdout=log, stderr=log
             )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:  # a process that is left behind would fail the next test, too
+            self.kill()
+            raise
         return self
 
     def kill(self) -> None:
