@@ -16,20 +16,12 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError  # Typer names
 from typer.core import TyperCommand, TyperGroup
 
 from headrace import __version__
+from headrace.config.words import soften
 from headrace.errors import HeadraceError
 
 WITHIN_PARAGRAPH = re.compile(
     r"(?<!\n)\n(?!\n)"
 )  # line ends of a docstring; the terminal has others
-# What Typer says of wrong values, in the words of the configuration's errors.
-PLAIN = (
-    (re.compile(r"Value error, "), ""),
-    (re.compile(r"Input should be a valid integer\b.*"), "must be a whole number"),
-    (re.compile(r"Input should be a valid number\b.*"), "must be a number"),
-    (re.compile(r"Input should be "), "must be "),
-    (re.compile(r"greater than or equal to"), "at least"),
-    (re.compile(r"less than or equal to"), "at most"),
-)
 FAILED = 2  # exit code: the configuration is wrong, or something could not start
 
 
@@ -213,9 +205,7 @@ def _refused(error: UsageError) -> Exception:
 
 def misused(error: UsageError) -> str:
     """What is wrong with how a command was written, and where to read what is right."""
-    told = " ".join(error.format_message().split())
-    for pattern, plain in PLAIN:
-        told = pattern.sub(plain, told)
+    told = soften(" ".join(error.format_message().split()))
     command = error.ctx.command_path if error.ctx is not None else "headrace"
     end = "" if told.endswith("?") else "."
     return f"{told.rstrip('.')}{end} See {command} --help."

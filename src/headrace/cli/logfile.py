@@ -15,6 +15,7 @@ from headrace.telemetry.decisions import (
     Story,
     Summary,
     Tried,
+    story,
     summary,
 )
 from headrace.telemetry.records import Record
@@ -109,41 +110,19 @@ def told(record: Record) -> Story:
             Expected("ttft_ms", decision.ttft, record.ttft_ms),
             Expected("cached_tokens", float(decision.cached), cached),
         ]
-    return Story(
-        request_id=record.request_id,
-        began=record.time - timedelta(milliseconds=total),
-        ended=record.time,
-        outcome=record.outcome,
-        status=record.status,
-        total_ms=total,
-        facts=Facts(
-            endpoint=record.endpoint,
-            model=record.model,
-            stream=record.stream,
-            prompt_tokens=record.tokens_in,
-            bytes_in=record.bytes_in,
-        ),
-        phases=tuple(phase for phase in phases if phase.end_ms > phase.start_ms),
+    facts = Facts(
+        endpoint=record.endpoint,
+        model=record.model,
+        stream=record.stream,
+        prompt_tokens=record.tokens_in,
+        bytes_in=record.bytes_in,
+    )
+    began = record.time - timedelta(milliseconds=total)
+    spent = [phase for phase in phases if phase.end_ms > phase.start_ms]
+    return msgspec.structs.replace(
+        story(record, began, facts, spent),
         attempts=(_attempt(record, placed),) if record.attempts else (),
         expected=tuple(expected),
-        served=record.served,
-        replica=record.replica,
-        error=record.error,
-        rule=record.rule,
-        arm=record.arm,
-        judged=record.judged,
-        tenant=record.tenant,
-        key=record.key,
-        tokens_in=record.tokens_in,
-        tokens_out=record.tokens_out,
-        tokens_cached=record.tokens_cached,
-        estimated=record.estimated,
-        bytes_out=record.bytes_out,
-        ttft_ms=record.ttft_ms,
-        itl_p50_ms=record.itl_p50_ms,
-        itl_p99_ms=record.itl_p99_ms,
-        trace_id=record.trace_id,
-        span_id=record.span_id,
     )
 
 

@@ -24,7 +24,7 @@ from headrace.config.pricebook import prices
 from headrace.errors import ConfigError
 from headrace.metering import report
 from headrace.metering.prices import Book, Tariff, exact, money
-from headrace.metering.report import GROUPS, Line, Span, Usage, Worked
+from headrace.metering.report import GROUPS, Line, Span, Usage, Worked, counts
 from headrace.metering.stores import reading
 
 PER_MILLION = 8  # decimals of a price
@@ -201,19 +201,7 @@ def _book(config: Metering) -> Book:
 
 
 def _used(names: Sequence[str], each: Usage, currency: str) -> Cells:
-    return {**dict(zip(names, each.names, strict=True)), **_counts(each, currency)}
-
-
-def _counts(each: Usage, currency: str) -> dict[str, object]:
-    return {
-        "requests": each.requests,
-        "tokens_in": each.tokens_in,
-        "tokens_cached": each.tokens_cached,
-        "tokens_out": each.tokens_out,
-        "estimated": each.estimated,
-        "cost": f"{exact(each.cost):f}",
-        "currency": currency,
-    }
+    return {**dict(zip(names, each.names, strict=True)), **counts(each, currency)}
 
 
 def _billed(month: str, tenant: str, line: Line, currency: str) -> Cells:
@@ -226,7 +214,7 @@ def _billed(month: str, tenant: str, line: Line, currency: str) -> Cells:
         "price_in": _price(tariff, "input"),
         "price_cached": _price(tariff, "cached"),
         "price_out": _price(tariff, "output"),
-        **_counts(line.usage, tariff.currency if tariff else currency),
+        **counts(line.usage, tariff.currency if tariff else currency),
     }
 
 

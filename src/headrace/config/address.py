@@ -1,5 +1,6 @@
 """How an engine is reached and shown: its URL, its key, its name. The settings are schema.py's."""
 
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -31,6 +32,23 @@ def base_url(url: str) -> str:
         raise ValueError(f"must not have a query or a user; {FORM.removeprefix('must be ')}")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def endpoint(path: str) -> Callable[[str], str]:
+    """A check that a URL names an endpoint with its path, as ``path`` does; it gives the URL."""
+    form = f"must be a URL like http://host:port{path}"
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises ValueError when it is not a port
+        except ValueError as error:
+            raise ValueError(form) from error
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path:
+            raise ValueError(form)
+        return url
+
+    return check
 
 
 def _key(key: SecretStr) -> SecretStr:

@@ -5,11 +5,11 @@ may take. Learning from the examples is routing/classify.py's.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from headrace.config.address import endpoint
 from headrace.config.section import Section
 
 SHIPPED = ("fast", "reasoning")  # the classes of the examples that come with Headrace
@@ -18,7 +18,7 @@ SHIPPED = ("fast", "reasoning")  # the classes of the examples that come with He
 class Embedding(Section):
     """What turns texts into vectors: the table that the extra ``classify`` installs, or a URL."""
 
-    url: str | None = Field(
+    url: Annotated[str, AfterValidator(endpoint("/v1/embeddings"))] | None = Field(
         default=None,
         description="An embeddings endpoint in OpenAI's form, with its path; by default vectors"
         " are computed here.",
@@ -27,20 +27,6 @@ class Embedding(Section):
     api_key: SecretStr | None = Field(
         default=None, description="Sent to this endpoint as a bearer token."
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        try:
-            parts = urlsplit(url)
-            _ = parts.port  # raises ValueError when it is not a port
-        except ValueError as error:
-            raise ValueError("must be a URL like http://host:port/v1/embeddings") from error
-        if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path:
-            raise ValueError("must be a URL like http://host:port/v1/embeddings")
-        return url
 
     @model_validator(mode="after")
     def _names_its_model(self) -> Self:

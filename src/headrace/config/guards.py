@@ -6,10 +6,10 @@ is guard/'s, the acting gateway/guards/guarding.py's.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from headrace.config.address import endpoint
 from headrace.config.rules import Rule
 from headrace.config.section import Seconds, Section
 
@@ -24,17 +24,6 @@ ONLY: dict[str, Direction] = {
     "limits": "input", "injection": "input", "moderation": "input", "json_schema": "output",
 }  # fmt: skip
 Place = tuple[str | int, ...]
-
-
-def _endpoint(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises ValueError when it is not a port
-    except ValueError as error:
-        raise ValueError("must be a URL like http://host:port/v1/moderations") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path:
-        raise ValueError("must be a URL like http://host:port/v1/moderations")
-    return url
 
 
 class Limits(Section):
@@ -112,7 +101,7 @@ class Injection(Section):
 class Moderation(Section):
     """A classifier of your own behind OpenAI's moderation API."""
 
-    url: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+    url: Annotated[str, AfterValidator(endpoint("/v1/moderations"))] | None = Field(
         default=None, description="Its URL with the path, for example http://host/v1/moderations."
     )
     model: str = Field(default="", description="The model that it is asked for.")

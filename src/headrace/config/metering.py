@@ -4,20 +4,19 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from headrace.config.database import Database
 from headrace.config.prices import Prices
 from headrace.config.section import MIB, Seconds, Section
 
-SQLITE = "sqlite:"
-POSTGRES = ("postgresql://", "postgres://")
 MASK = "********"
 
 
 class Metering(Section):
     """The ledger of usage: one row for each request."""
 
-    url: SecretStr | None = Field(
+    url: Database | None = Field(
         default=None,
         description="The ledger: sqlite:PATH, or postgresql://user:password@host/database (extra"
         " `postgres`); by default nothing is kept.",
@@ -56,16 +55,6 @@ class Metering(Section):
     prices_file: Path | None = Field(
         default=None, description="The price book in a file of its own, instead of `prices`."
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_ledger(cls, url: SecretStr | None) -> SecretStr | None:
-        text = url.get_secret_value() if url is not None else SQLITE + "."
-        if text.startswith(SQLITE) and text.removeprefix(SQLITE).removeprefix("//"):
-            return url
-        if text.startswith(POSTGRES) and urlsplit(text).path.strip("/"):
-            return url
-        raise ValueError("must be sqlite:PATH or postgresql://user:password@host/database")
 
     @model_validator(mode="after")
     def _one_book(self) -> Self:

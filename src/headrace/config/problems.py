@@ -17,6 +17,7 @@ from headrace.config.fields import (
     sections,
     variable,
 )
+from headrace.config.words import soften
 
 SHOWN_LENGTH = 60  # of a wrong value; enough to find it
 MASK = "********"
@@ -35,14 +36,6 @@ WORDS = {
     "list_": "must be a list (each entry with `- ` before it, or [a, b])",
     "frozen_set_": "must be a list (each entry with `- ` before it, or [a, b])",
 }
-SOFTER = (
-    (re.compile(r"^(?:Input|String|Value|Tuple|List|URL) should "), "must "),
-    (re.compile(r"greater than or equal to"), "at least"),
-    (re.compile(r"less than or equal to"), "at most"),
-    (re.compile(r"greater than"), "more than"),
-    (re.compile(r"\b1 characters?\b"), "one character"),
-    (re.compile(r" after validation\b"), ""),
-)
 CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
@@ -94,10 +87,7 @@ def _words(details: ErrorDetails) -> str:
     for kind, words in WORDS.items():
         if details["type"].startswith(kind):
             return words
-    words = details["msg"].removeprefix("Value error, ")
-    for pattern, plain in SOFTER:
-        words = pattern.sub(plain, words)
-    return words
+    return soften(details["msg"])
 
 
 def _shown(details: ErrorDetails, keys: Keys, draft: Draft) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from headrace.config.metering import POSTGRES, SQLITE
+from headrace.config.database import Database
 from headrace.config.section import MIB, Seconds, Section
 
 TRACES_PATH = "/v1/traces"  # https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
@@ -25,7 +25,7 @@ def _collector(url: str) -> str:
 class Archive(Section):
     """Decision records in a database, for longer than memory has room. Off without a `url`."""
 
-    url: SecretStr | None = Field(
+    url: Database | None = Field(
         default=None,
         description="sqlite:PATH, or postgresql://user:password@host/database (extra `postgres`);"
         " may be the ledger's. By default nothing is kept.",
@@ -50,16 +50,6 @@ class Archive(Section):
     timeout_s: Seconds = Field(
         default=5.0, description="How long the database may take; then it counts as down."
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_database(cls, url: SecretStr | None) -> SecretStr | None:
-        text = url.get_secret_value() if url is not None else SQLITE + "."
-        if text.startswith(SQLITE) and text.removeprefix(SQLITE).removeprefix("//"):
-            return url
-        if text.startswith(POSTGRES) and urlsplit(text).path.strip("/"):
-            return url
-        raise ValueError("must be sqlite:PATH or postgresql://user:password@host/database")
 
 
 class Decisions(Section):

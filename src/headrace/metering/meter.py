@@ -14,7 +14,8 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-from headrace.config.metering import SQLITE, Metering
+from headrace.config.database import SQLITE
+from headrace.config.metering import Metering
 from headrace.config.pricebook import prices
 from headrace.errors import StartError
 from headrace.metering.clerk import Clerk, Item

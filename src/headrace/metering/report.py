@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
-from headrace.metering.prices import DAY_US, MILLION, Book, Tariff
+from headrace.metering.prices import DAY_US, MILLION, Book, Tariff, exact
 from headrace.metering.stores import Store
 
 # What usage may be grouped by, and its SQL; days and months are of UTC.
@@ -103,6 +103,19 @@ def usage(
         given,
     )
     return [_usage(by, each) for each in found]
+
+
+def counts(each: Usage, currency: str) -> dict[str, object]:
+    """The sums by name, for programs and spreadsheets; the cost in whole units of the currency."""
+    return {
+        "requests": each.requests,
+        "tokens_in": each.tokens_in,
+        "tokens_cached": each.tokens_cached,
+        "tokens_out": each.tokens_out,
+        "estimated": each.estimated,
+        "cost": f"{exact(each.cost):f}",
+        "currency": currency,
+    }
 
 
 def statement(store: Store, tenant: str, span: Span) -> list[Line]:

@@ -12,7 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from headrace.config.metering import POSTGRES, SQLITE, Metering
+from headrace.config.database import POSTGRES, SQLITE
+from headrace.config.metering import Metering
 from headrace.errors import ConfigError, StartError
 
 Values = Sequence[Any]

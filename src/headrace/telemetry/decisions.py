@@ -4,7 +4,7 @@ ring that keeps the latest of them in memory. How a record is made of a request 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
@@ -260,6 +260,38 @@ class Ring:
 
     def _having(self, request_id: str) -> Iterator[Kept]:
         return (kept for kept in self.all() if kept.record.request_id == request_id)
+
+
+def story(record: Record, began: datetime, facts: Facts, phases: Iterable[Phase]) -> Story:
+    """What a record by itself says of a request, with when it began and how its time was spent."""
+    return Story(
+        request_id=record.request_id,
+        began=began,
+        ended=record.time,
+        outcome=record.outcome,
+        status=record.status,
+        total_ms=record.total_ms,
+        facts=facts,
+        phases=tuple(phases),
+        served=record.served,
+        replica=record.replica,
+        error=record.error,
+        rule=record.rule,
+        arm=record.arm,
+        judged=record.judged,
+        tenant=record.tenant,
+        key=record.key,
+        tokens_in=record.tokens_in,
+        tokens_out=record.tokens_out,
+        tokens_cached=record.tokens_cached,
+        estimated=record.estimated,
+        bytes_out=record.bytes_out,
+        ttft_ms=record.ttft_ms,
+        itl_p50_ms=record.itl_p50_ms,
+        itl_p99_ms=record.itl_p99_ms,
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+    )
 
 
 def summary(record: Record) -> Summary:

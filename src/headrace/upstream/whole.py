@@ -13,11 +13,13 @@ async def whole(reply: Reply, max_bytes: int) -> bytes:
         Broken: it ended too soon, or is larger than ``max_bytes``.
 
     """
-    if reply.complete:
-        return reply.body
-    rest = _Rest(reply.body, max_bytes)
-    reply.connection.attach(rest)
-    return await rest.done
+    if not reply.complete:
+        rest = _Rest(reply.body, max_bytes)
+        reply.connection.attach(rest)
+        return await rest.done
+    if len(reply.body) > max_bytes:
+        raise Broken(_too_large(max_bytes))
+    return reply.body
 
 
 class _Rest:
@@ -33,7 +35,7 @@ class _Rest:
         self._parts.append(data)
         self._size += len(data)
         if self._size > self._max_bytes:
-            self.broken(f"its answer is larger than {self._max_bytes} bytes")
+            self.broken(_too_large(self._max_bytes))
 
     def end(self, data: bytes) -> None:
         self._parts.append(data)
@@ -43,3 +45,7 @@ class _Rest:
     def broken(self, reason: str) -> None:
         if not self.done.done():
             self.done.set_exception(Broken(reason))
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"its answer is larger than {max_bytes} bytes"

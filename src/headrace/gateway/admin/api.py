@@ -12,7 +12,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +25,7 @@ from headrace.fleet.floor import Away, Floor, Why
 from headrace.fleet.health import Keeper
 from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import ROUTABLE, State, Transition
+from headrace.gateway.admin.absent import absent
 from headrace.gateway.admin.audit import changed
 from headrace.telemetry.queue import ClassSeen
 
@@ -157,8 +158,7 @@ def build(
     def find(name: str) -> Replica:
         replica = fleet.replicas.get(name)
         if replica is None:
-            known = ", ".join(fleet.replicas) or "none"
-            raise HTTPException(404, f"There is no replica {name!r}; there are: {known}.")
+            raise absent("replica", name, fleet.replicas)
         return replica
 
     @app.get("/admin/fleet")

@@ -45,16 +45,7 @@ def bill(config: Metering) -> APIRouter:
         except HeadraceError as error:
             raise HTTPException(503, str(error)) from error
         return [
-            {
-                **dict(zip(names, each.names, strict=True)),
-                "requests": each.requests,
-                "tokens_in": each.tokens_in,
-                "tokens_cached": each.tokens_cached,
-                "tokens_out": each.tokens_out,
-                "estimated": each.estimated,
-                "cost": f"{exact(each.cost):f}",
-                "currency": currency,
-            }
+            dict(zip(names, each.names, strict=True)) | report.counts(each, currency)
             for each in found
         ]
 

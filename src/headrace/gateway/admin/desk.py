@@ -1,6 +1,6 @@
 """
 The admin API's part about rules and experiments: which rule a request would match, what the arms of
-experiments have seen, and ramps. The rest of the API is admin.py's.
+experiments have seen, and ramps. The rest of the API is in the files beside it.
 """
 
 import time
@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.errors import ApiError, StartError
+from headrace.gateway.admin.absent import absent
 from headrace.gateway.admin.audit import changed
 from headrace.gateway.app import Gateway
 from headrace.gateway.body.prompt import Prompts
@@ -53,8 +54,7 @@ def desk(gateway: Gateway) -> APIRouter:
     def find(name: str) -> Running:
         running = trials.running.get(name)
         if running is None:
-            known = ", ".join(trials.running) or "none"
-            raise HTTPException(404, f"There is no experiment {name!r}; there are: {known}.")
+            raise absent("experiment", name, trials.running)
         return running
 
     @router.post("/admin/route")
@@ -89,8 +89,7 @@ def desk(gateway: Gateway) -> APIRouter:
     async def ramp(name: str, order: Ramp, request: Request) -> dict[str, Any]:
         names = [arm.name for arm in find(name).experiment.arms]
         if order.arm not in names:
-            known = ", ".join(names)
-            raise HTTPException(404, f"There is no arm {order.arm!r}; there are: {known}.")
+            raise absent("arm", order.arm, names)
         changed(request, "experiment_ramped", f"{name}: {order.arm} {order.percent:g} %")
         return _experiment(trials.ramp(name, names.index(order.arm), order.percent))
 

@@ -9,6 +9,7 @@ from headrace.admission.bounds import SHAPES
 from headrace.admission.limits import COST
 from headrace.errors import StateLost
 from headrace.gateway.accounts.quota import Shown
+from headrace.gateway.admin.absent import absent
 from headrace.gateway.app import Gateway
 from headrace.metering.prices import exact
 
@@ -25,8 +26,7 @@ def limits(gateway: Gateway) -> APIRouter:
     ) -> list[dict[str, Any]]:
         known = gateway.door.register.tenants
         if tenant is not None and tenant not in known:
-            names = ", ".join(known)
-            raise HTTPException(404, f"There is no tenant {tenant!r}; there are: {names}.")
+            raise absent("tenant", tenant, known)
         try:
             found = await gateway.quota.shown(tenant)
         except StateLost as error:

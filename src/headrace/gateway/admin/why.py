@@ -14,6 +14,7 @@ from headrace.diagnose.finding import Diagnosis
 from headrace.diagnose.snapshot import Snapshot
 from headrace.diagnose.table import diagnose
 from headrace.errors import StartError
+from headrace.gateway.admin.absent import absent
 from headrace.gateway.app import Gateway
 from headrace.gateway.records.prometheus import Prometheus
 
@@ -49,9 +50,7 @@ def why(gateway: Gateway) -> APIRouter:
     ) -> dict[str, Any]:
         known = [*gateway.fleet.groups]
         if model is not None and model not in known:
-            raise HTTPException(
-                404, f"There is no model {model!r}; there are: {', '.join(known) or 'none'}."
-            )
+            raise absent("model", model, known)
         snapshot = await look(since_s, at_s)
         serves = {name: [*each.serves] for name, each in gateway.fleet.replicas.items()}
         models = [model] if model is not None else known

@@ -29,7 +29,16 @@ from headrace.routing.terms import (
     Terms,
 )
 from headrace.telemetry.context import Context
-from headrace.telemetry.decisions import Candidate, Expected, Facts, Phase, Story, Told, Tried
+from headrace.telemetry.decisions import (
+    Candidate,
+    Expected,
+    Facts,
+    Phase,
+    Story,
+    Told,
+    Tried,
+    story,
+)
 from headrace.telemetry.records import Record
 from headrace.types import RequestFacts
 
@@ -91,36 +100,11 @@ class Entry(Struct, gc=False):
         zero = self._edge_at() or self.begun_at
         began = record.time - timedelta(seconds=self.ended_at - zero)
         tried = tuple(_tried(self, index, zero) for index in range(len(self.tries)))
-        return Story(
-            request_id=record.request_id,
-            began=began,
-            ended=record.time,
-            outcome=record.outcome,
-            status=record.status,
-            total_ms=record.total_ms,
-            facts=_facts(self),
-            phases=tuple(_phases(self, zero)),
+        return msgspec.structs.replace(
+            story(record, began, _facts(self), _phases(self, zero)),
             attempts=tried,
             expected=tuple(_expected(self)),
             told=tuple(_told(self, zero)),
-            served=record.served,
-            replica=record.replica,
-            error=record.error,
-            rule=record.rule,
-            arm=record.arm,
-            judged=record.judged,
-            tenant=record.tenant,
-            key=record.key,
-            tokens_in=record.tokens_in,
-            tokens_out=record.tokens_out,
-            tokens_cached=record.tokens_cached,
-            estimated=record.estimated,
-            bytes_out=record.bytes_out,
-            ttft_ms=record.ttft_ms,
-            itl_p50_ms=record.itl_p50_ms,
-            itl_p99_ms=record.itl_p99_ms,
-            trace_id=record.trace_id,
-            span_id=record.span_id,
             parent_id=trace.parent.decode("ascii") if trace is not None else "",
             sampled=self.sampled,
         )

@@ -7,10 +7,8 @@ What vectors are good for is routing/classify.py's; when they are asked for is c
 import asyncio
 import importlib.util
 import json
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -19,9 +17,7 @@ from tokenizers import Tokenizer
 from headrace.config.classes import Embedding
 from headrace.errors import StartError
 from headrace.routing.head import Rows
-from headrace.upstream.connection import Broken
-from headrace.upstream.pool import Address, Exhausted, Pool
-from headrace.upstream.whole import whole
+from headrace.upstream.endpoint import Endpoint, Unanswered
 
 # The package ships data that we read ourselves; its code is never imported.
 PACKAGE = "wordllama"
@@ -31,7 +27,6 @@ TABLE = "embedding.weight"
 
 BATCH = 64  # examples in one request to an embeddings endpoint
 MAX_BYTES = 32 * 1024 * 1024  # of its answer
-CONNECT_S = 2.0
 
 
 class NotEmbedded(Exception):
@@ -73,18 +68,9 @@ class Remote:
 
     def __init__(self, config: Embedding) -> None:
         """``config`` has a url."""
-        parts = urlsplit(config.url or "")
-        tls = ssl.create_default_context() if parts.scheme == "https" else None
-        port = parts.port or (443 if tls else 80)
-        self._url = config.url
+        self._url = config.url or ""
         self._model = config.model
-        self._pool = Pool(Address(parts.hostname or "", port, tls), CONNECT_S)
-        key = config.api_key.get_secret_value() if config.api_key is not None else ""
-        auth = f"authorization: Bearer {key}\r\n" if key else ""
-        self._head = (
-            f"POST {parts.path or '/v1/embeddings'} HTTP/1.1\r\nhost: {parts.netloc}\r\n"
-            f"accept-encoding: identity\r\ncontent-type: application/json\r\n{auth}"
-        ).encode("latin-1")
+        self._endpoint = Endpoint(self._url, config.api_key, MAX_BYTES)
 
     async def embed(self, texts: Sequence[str], timeout_s: float) -> Rows:
         """
@@ -101,27 +87,18 @@ class Remote:
 
     def close(self) -> None:
         """Close its connections."""
-        self._pool.abort()
+        self._endpoint.close()
 
     async def _batch(self, texts: Sequence[str], timeout_s: float) -> Rows:
         body = msgspec.json.encode({"model": self._model, "input": texts})
-        head = b"%bcontent-length: %d\r\n\r\n" % (self._head, len(body))
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await self._pool.send(head, (body,))
-                try:
-                    answer = await whole(reply, MAX_BYTES)
-                finally:
-                    reply.connection.release()
+                answer = await self._endpoint.ask(body)
         except TimeoutError:
             raise NotEmbedded(f"{self._url} did not answer within {timeout_s:g} s") from None
-        except Broken as broken:
-            raise NotEmbedded(f"{self._url}: {broken.reason}") from None
-        except Exhausted as ours:
-            raise NotEmbedded(f"{self._url}: {ours.message}") from None
-        if reply.status != 200:
-            raise NotEmbedded(f"{self._url} answered {reply.status}")
-        return _vectors(answer, len(texts), self._url or "")
+        except Unanswered as why:
+            raise NotEmbedded(f"{self._url}: {why}") from None
+        return _vectors(answer, len(texts), self._url)
 
 
 class _Entry(msgspec.Struct):
