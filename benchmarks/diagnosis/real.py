@@ -1,151 +1,237 @@
 """
-The same faults before the real gateway: HTTP, its own client, simulated vLLM engines with faults
-set in them, ten times faster than real. ``python -m benchmarks.diagnosis.real`` takes a minute for
-each fault; it shows that what the simulation measures is what a gateway says.
+The faults of the simulation, and others, for real: a gateway, three engines and what stands between
+them as processes, HTTP, and the answer of the admin API. Engines are simulated, at real speed.
+
+``python -m benchmarks.diagnosis.real`` takes some two minutes for each case, a few of them side by
+side; it shows whether what the simulation measures is what a gateway says.
 """
 
 import argparse
 import asyncio
-import time
+import json
+import os
+import signal
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable
-from random import Random
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import httpx2
+from benchmarks.diagnosis.crowd import Crowd
+from benchmarks.diagnosis.stage import TENANTS, Ports, Stage, interrupted
 
-from headrace.config.schema import Config
-from headrace.config.simulator import Fault, Simulator
-from headrace.diagnose.finding import Diagnosis
-from headrace.diagnose.table import diagnose
-from headrace.engines.sim.server import Server
-from headrace.gateway.app import Gateway
-
-SPEED = 10.0
-INTERVAL_S = 0.5  # five seconds of theirs
-RATE = 12.0  # requests per second
-USUAL_S, FAULT_S = 25.0, 9.0
-PROMPT = "Tell me about water wheels, mills and their headraces. " * 12
+INTERVAL_S = 2.0  # between two readings; the gateway's default is 5 s, and all else takes longer
+USUAL_S, FAULT_S = 80.0, 26.0  # 40 and 13 readings
+BESIDE = 3  # cases at the same time
+FOUND = "benchmarks/diagnosis/results/real.md"
 
 
-class Stage(NamedTuple):
-    """What runs: the engines, the gateway, and what clients ask."""
+class Play:
+    """A running case: its stage and its clients."""
 
-    server: Server
-    gateway: Gateway
-    load: "Load"
+    def __init__(self, stage: Stage, crowd: Crowd, group: asyncio.TaskGroup) -> None:
+        self.stage, self.crowd, self.group = stage, crowd, group
+        self.ends: list[Callable[[], object]] = []
 
-
-class Load:
-    """Open-loop clients. Attributes may be changed while it runs."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.rate, self.model, self.words, self.answer = RATE, "sim", 1.0, 200
-        self.ended = 0
-
-    async def run(self) -> None:
-        random = Random(1)
-        async with (
-            httpx2.AsyncClient(timeout=60, trust_env=False) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            while True:
-                group.create_task(self._ask(client, random.random()))
-                await asyncio.sleep(random.expovariate(self.rate))
-
-    async def _ask(self, client: httpx2.AsyncClient, chance: float) -> None:
-        text = f"{chance} " + PROMPT * max(1, int(self.words))
-        body = {
-            "model": self.model, "stream": True,
-            "max_tokens": self.answer, "min_tokens": self.answer,
-            "messages": [{"role": "user", "content": text}],
-        }  # fmt: skip
-        url = f"{self.url}/v1/chat/completions"
-        try:
-            async with client.stream("POST", url, json=body) as answer:
-                async for _ in answer.aiter_raw():
-                    pass
-        except httpx2.TransportError:
-            return
-        self.ended += 1
+    def more(self, rate: float, *tenants: str) -> None:
+        """Further clients, so many requests per second."""
+        crowd = Crowd(self.stage, 99, tenants or TENANTS)
+        crowd.rate = rate
+        self.ends.append(self.group.create_task(crowd.run()).cancel)
 
 
-async def main() -> None:
-    """Each fault once, or those that are named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("faults", nargs="*", help=f"of {', '.join(FAULTS)}")
-    for name in parser.parse_args().faults or FAULTS:
-        expected, inject = FAULTS[name]
-        began = time.monotonic()
-        found = await once(inject)
-        right = "right" if found.finding.name == expected else f"WRONG, not {expected}"
-        print(f"{name}: {found.finding.name} ({right}): {found.finding.summary}", flush=True)
-        print(f"  {time.monotonic() - began:.0f} s", flush=True)
+Inject = Callable[[Play], Awaitable[None]]
 
 
-async def once(inject: Callable[[Stage], Awaitable[None]]) -> Diagnosis:
-    """As usual, then the fault, then the question."""
-    server = Server(Simulator(port=0, replicas=3, speed=SPEED, preset="l40s-8b", answer_tokens=60))
-    await server.start()
-    tree: dict[str, Any] = {
-        "server": {"port": 0},
-        "backends": [{"url": url, "serves": ["sim"]} for url in server.urls],
-        "diagnosis": {"interval_s": INTERVAL_S},
-        "routing": {"policy": "round_robin"},  # so little load would all go to one cache
-        "load": {"interval_s": INTERVAL_S / 2},
-        "logging": {"requests": False, "file": "/dev/null"},
-    }
-    gateway = Gateway(Config.model_validate(tree))
-    await gateway.start()
-    load = Load(gateway.url)
-    task = asyncio.create_task(load.run())
-    try:
-        await asyncio.sleep(USUAL_S)
-        await inject(Stage(server, gateway, load))
-        await asyncio.sleep(FAULT_S)
-        recorder = gateway.instruments.recorder
-        assert recorder is not None
-        return diagnose(recorder.snapshot(), 900.0 * INTERVAL_S / 5, "sim")
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await gateway.stop(drain_s=0)
-        await server.stop()
+@dataclass(frozen=True)
+class Case:
+    """A fault, and the names that are right for it."""
+
+    expected: tuple[str, ...]
+    inject: Inject
+    stage: dict[str, Any] = field(default_factory=dict)
 
 
-async def _nothing(_: Stage) -> None:
-    pass
+async def _nothing(_: Play) -> None:
+    """All goes on as it did."""
 
 
-def _engine(**fault: Any) -> Callable[[Stage], Awaitable[None]]:
-    async def inject(stage: Stage) -> None:
-        stage.server.replicas[1].faults.add(Fault(**fault))
+def _engine(*numbers: int, **fault: Any) -> Inject:
+    async def inject(play: Play) -> None:
+        for number in numbers:
+            await play.stage.fault(number, **fault)
 
     return inject
 
 
-async def _more(stage: Stage) -> None:
-    stage.load.model = "unknown"
+def _signal(number: signal.Signals) -> Inject:
+    async def inject(play: Play) -> None:
+        play.stage.engines[1].send(number)
+
+    return inject
 
 
-async def _longer(stage: Stage) -> None:
-    stage.load.answer *= 3
+def _crowd(**changes: Any) -> Inject:
+    async def inject(play: Play) -> None:
+        for name, value in changes.items():
+            setattr(play.crowd, name, value)
+
+    return inject
 
 
-async def _prompts(stage: Stage) -> None:
-    stage.load.words = 6.0
+def _times(factor: float, *tenants: str) -> Inject:
+    async def inject(play: Play) -> None:
+        play.more((factor - 1) * play.crowd.rate, *tenants)
+
+    return inject
 
 
-FAULTS: dict[str, tuple[str, Callable[[Stage], Awaitable[None]]]] = {
-    "nothing": ("nothing", _nothing),
-    "slow replica": ("slow-replica", _engine(kind="slow", factor=4)),
-    "stuck replica": ("stuck-replica", _engine(kind="hang")),
-    "errors of one": ("upstream-errors", _engine(kind="error", share=0.4)),
-    "unknown model": ("unknown-model", _more),
-    "long answers": ("long-outputs", _longer),
-    "long prompts": ("long-prompts", _prompts),
+async def _redis(play: Play) -> None:
+    assert play.stage.redis is not None
+    play.stage.redis.send(signal.SIGSTOP)
+
+
+async def _redis_gone(play: Play) -> None:
+    assert play.stage.redis is not None
+    play.stage.redis.send(signal.SIGKILL)
+
+
+async def _storm(play: Play) -> None:
+    """More come than engines can do; these say 503, and clients ask again at once."""
+    play.crowd.resend = 5
+    play.crowd.rate *= 5
+
+
+async def _refusals(play: Play) -> None:
+    """Engines say 503 with next to nothing to do, and clients ask again at once."""
+    play.crowd.resend = 5
+    for number in range(3):
+        await play.stage.fault(number, kind="error", status=503, share=0.8)
+
+
+async def _stopped(play: Play) -> None:
+    """The gateway gets its core for a part of the time."""
+    play.ends.append(interrupted(play.stage.gateway, 0.7))
+
+
+async def _far(play: Play) -> None:
+    play.stage.ways[1].delay_s = 0.15
+
+
+async def _revoked(play: Play) -> None:
+    play.stage.secrets["acme"] = "hr-gone"
+
+
+# Engines of which the usual fills less than half; what is too much waits here, or there is refused.
+SMALL = {"max_num_seqs": 6}
+QUICK = {"engine": {"speed": 4.0}}  # so that answers are long within the time
+FULL = {**SMALL, "max_num_queued_reqs": 8}
+CASES = {
+    "nothing": Case(("nothing",), _nothing),
+    "slow replica": Case(("slow-replica",), _engine(1, kind="slow", factor=3)),
+    "all engines slow": Case(("slow-fleet",), _engine(0, 1, 2, kind="slow", factor=2.5)),
+    "engine makes no token": Case(("stuck-replica",), _engine(1, kind="hang")),
+    "engine's process stopped": Case(("stuck-replica", "replica-down"), _signal(signal.SIGSTOP)),
+    "engine killed": Case(("replica-down",), _signal(signal.SIGKILL)),
+    "errors of one": Case(("upstream-errors",), _engine(1, kind="error", share=0.4)),
+    "errors of all": Case(("upstream-errors",), _engine(0, 1, 2, kind="error", share=0.4)),
+    "full engines, clients ask again": Case(("retry-storm",), _storm, {"engine": FULL}),
+    "idle engines say 503, clients ask again": Case(("upstream-errors",), _refusals),
+    "slow way to one": Case(("network-latency",), _far, {"ways": True}),
+    "unknown model": Case(("unknown-model",), _crowd(unknown=0.5)),
+    "a key revoked": Case(("auth-failures",), _revoked),
+    "long answers": Case(("long-outputs",), _crowd(answer=240)),
+    "long prompts": Case(("long-prompts",), _crowd(sentences=80)),
+    "more demand": Case(("capacity",), _times(5.0), {"engine": SMALL}),
+    "noisy tenant": Case(("noisy-tenant",), _times(5.0, "globex"), {"engine": SMALL}),
+    "clients gone": Case(("traffic-drop",), _crowd(rate=0.01)),
+    "clients that do not read": Case(
+        ("slow-clients",), _crowd(frozen=0.4), {"engine": {"speed": 4.0}}
+    ),
+    "clients that give up": Case(("client-aborts",), _crowd(patience_s=0.045)),
+    "Redis stands still": Case(("state-slow",), _redis, {"redis": True}),
+    "Redis killed": Case(("state-slow",), _redis_gone, {"redis": True}),
+    "gateway without its core": Case(("gateway-saturated",), _stopped),
 }
 
 
+async def once(case: Case, seed: int, folder: Path, ports: Ports) -> dict[str, Any]:
+    """As usual, then the fault, then the question; its answer."""
+    async with Stage(folder, ports, INTERVAL_S, **case.stage) as stage:
+        crowd = Crowd(stage, seed)
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(crowd.run())
+            play = Play(stage, crowd, group)
+            await asyncio.sleep(USUAL_S)
+            await case.inject(play)
+            await asyncio.sleep(FAULT_S)
+            found = await stage.why()
+            for end in (*play.ends, task.cancel):
+                end()
+        return {**found, "statuses": crowd.ended}
+
+
+async def many(names: list[str], times: int, beside: int, keep: Path | None) -> list[list[str]]:
+    """All of them; a row for each with what was named."""
+    places, ports = asyncio.Semaphore(beside), Ports(20_000 + os.getpid() % 10_000)
+    rows: list[list[str]] = [[] for _ in names]
+
+    async def run(row: int, seed: int) -> None:
+        name = names[row]
+        async with places:
+            with tempfile.TemporaryDirectory() as folder:
+                found = await once(CASES[name], seed, Path(folder), ports)
+        if keep is not None:
+            words = name.replace(" ", "-").replace("'", "")
+            (keep / f"{words}-{seed}.json").write_text(json.dumps(found, indent=1))
+        said = found["finding"]["name"]
+        rows[row].append(said)
+        right = "right" if said in CASES[name].expected else "WRONG"
+        also = ", ".join(each["name"] for each in found["also"])
+        print(f"{name}: {said} ({right}){f'; also {also}' if also else ''}", flush=True)
+        print(f"    {found['finding']['summary']}", flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for seed in range(times):
+            for row in range(len(names)):
+                group.create_task(run(row, seed))
+    return rows
+
+
+def table(names: list[str], rows: list[list[str]]) -> str:
+    """What was said, as a table of Markdown."""
+    lines = ["| what goes wrong | right | of | said |", "|---|---:|---:|---|"]
+    for name, said in zip(names, rows, strict=True):
+        right = sum(each in CASES[name].expected for each in said)
+        words = ", ".join(f"`{each}`" for each in sorted(set(said)))
+        lines.append(f"| {name} | {right} | {len(said)} | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Each case, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", help=f"of: {'; '.join(CASES)}")
+    parser.add_argument("--times", type=int, default=1, help="how often each")
+    parser.add_argument("--beside", type=int, default=BESIDE, help="cases at the same time")
+    parser.add_argument("--keep", type=Path, help="a folder for the answers, as JSON")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {FOUND}")
+    given = parser.parse_args()
+    unknown = [name for name in given.cases if name not in CASES]
+    if unknown:
+        parser.error(f"there is no case {unknown[0]!r}; there are: {'; '.join(CASES)}")
+    names = given.cases or [*CASES]
+    if given.keep is not None:
+        given.keep.mkdir(parents=True, exist_ok=True)
+    rows = asyncio.run(many(names, given.times, given.beside, given.keep))
+    text = table(names, rows)
+    print(text)
+    if given.write:
+        Path(FOUND).write_text(text)
+    wrong = sum(e not in CASES[n].expected for n, r in zip(names, rows, strict=True) for e in r)
+    sys.exit(wrong > 0)
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

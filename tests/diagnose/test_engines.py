@@ -14,10 +14,10 @@ USUAL = {
 }  # fmt: skip
 
 
-def asked(now: Mapping[str, Mapping[str, float]]) -> Diagnosis:
+def asked(now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0) -> Diagnosis:
     """
     Four replicas that answer a request a second each; ``now`` says what is other in the last minute
-    at which of them.
+    at which of them, ``gone`` which share of clients gives up since.
     """
     history = History()
     counts = {(key, name): 0.0 for key in KEYS for name in REPLICAS}
@@ -45,7 +45,9 @@ def asked(now: Mapping[str, Mapping[str, float]]) -> Diagnosis:
             1000.0 + 5.0 * step,
             {
                 **gauges, **{(key, (name,)): value for (key, name), value in counts.items()},
-                ("ended", ("m", "completed")): total, ("output_n", ("m",)): total,
+                ("ended", ("m", "completed")): total,
+                ("ended", ("m", "client_gone")): gone * 20.0 * max(0, step - CHANGE),
+                ("output_n", ("m",)): total,
                 ("output_sum", ("m",)): tokens, ("ttft_n", ("m",)): total,
                 ("ttft_sum", ("m",)): 2.0 * min(step, CHANGE) + 20.0 * max(0, step - CHANGE) * late,
                 ("active", ("m", "streaming")): 32.0, ("waiting", ("m",)): 0.0,
@@ -93,6 +95,14 @@ def test_a_fleet_that_says_nothing() -> None:
     found = asked(everywhere(tokens=1.0)).finding
 
     assert ("empty-answers", REPLICAS) == (found.name, found.replicas)
+
+
+def test_answers_that_clients_cut_are_theirs() -> None:
+    """Engines count requests that were given up, with the tokens that these had."""
+    found = asked({"b": {"tokens": 1.0}}, gone=0.2)
+
+    assert "client-aborts" == found.finding.name
+    assert "empty-answers" not in [each.name for each in found.also]
 
 
 def test_shorter_answers_are_well() -> None:
