@@ -1,6 +1,7 @@
 """
 Faults in a simulated fleet, named or not. ``make bench-diagnosis`` writes the tables and the chart
-of docs/diagnosis.md; ``--quick`` runs one cell of each kind of fault.
+of docs/diagnosis.md; ``--quick`` runs one cell of each kind of fault, ``--sample`` one of
+each fault and three of those that are held out, in turn over severities and workloads.
 """
 
 import argparse
@@ -42,11 +43,12 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="one severity and workload, nothing kept"
     )
+    parser.add_argument("--sample", action="store_true", help="a seventh of the cells, kept")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--workers", type=int, default=2)
     chosen = parser.parse_args()
     began = time.monotonic()
-    todo = [*jobs(chosen.seed, quick=chosen.quick)]
+    todo = [*(sample(chosen.seed) if chosen.sample else jobs(chosen.seed, quick=chosen.quick))]
     Random(chosen.seed).shuffle(todo)  # so that what is done so far speaks for all
     cells = run(todo, chosen.workers, keep=not chosen.quick)
     print(tables(cells))
@@ -70,6 +72,20 @@ def jobs(seed: int, *, quick: bool = False) -> Iterator[Job]:
             yield Job("faults", numbers, severity, place, seed + severity)
         for number in range(len(CONTROLS)):
             yield Job("healthy", (number,), 0, place, seed)
+
+
+def sample(seed: int) -> Iterator[Job]:
+    """One cell of every fault, three of those that are held out, one of every healthy fleet."""
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for number, scenario in enumerate(SCENARIOS):
+        for turn in range(3 if scenario.held else 1):
+            place = (number + turn) % 3
+            severity = (number // 3 + turn) % len(SEVERITIES)
+            numbers.setdefault((place, severity), []).append(number)
+    for (place, severity), some in sorted(numbers.items()):
+        yield Job("faults", tuple(some), severity, place, seed + severity)
+    for number in range(len(CONTROLS)):
+        yield Job("healthy", (number,), 0, number % len(WORKLOADS), seed)
 
 
 def run(todo: Sequence[Job], workers: int, *, keep: bool) -> list[Cell]:

@@ -47,6 +47,16 @@ def test_the_hour_before_the_window_is_the_usual() -> None:
     assert (9.0, 1.0) == seen[:2]
 
 
+@pytest.mark.parametrize("steps", [100, 400])
+def test_a_short_window_has_the_same_usual(steps: int) -> None:
+    """A fault that fills the window is seen all the same, by what was before it."""
+    taken = snapshot(steps, since=45, waiting=9.0)
+    short, long = (Lens(taken, since_s).level("waiting", "m") for since_s in (240.0, 900.0))
+
+    assert short == long
+    assert (9.0, 1.0) == short[:2]
+
+
 def test_the_past_has_a_focus_of_its_own() -> None:
     """A look at an earlier moment does not see what came after it."""
     taken = snapshot(100, since=9, waiting=9.0)

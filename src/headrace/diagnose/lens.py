@@ -17,6 +17,7 @@ from headrace.diagnose.snapshot import Grid, Snapshot, known
 # 45 s of 5 s steps: what has lasted for a minute fills it. Of larger steps at least three.
 FOCUS_S, FOCUS_STEPS, LEAST_STEPS = 45.0, 9, 3
 STRETCHES = 24  # of the usual, at most
+WINDOW_S = 900.0  # before which the usual lies, or earlier: as long as small steps are kept
 BASE_COARSE = 60  # large steps before the window that are the usual
 FEW_COARSE = 5  # with fewer of them the window's own beginning is
 # Standard errors that a change of a mean must have. A look asks for some fifty numbers, steps are
@@ -205,9 +206,12 @@ def _span(grid: Grid, begin_s: float, end_s: float) -> Span:
 
 
 def _bases(snapshot: Snapshot, since_s: float, end_s: float) -> list[Span]:
-    """The stretches that are the usual: the hour before the window, else the window's beginning."""
+    """
+    The stretches that are the usual: the hour before the window, else what is known in small steps.
+    A short window is compared with the same as a long one, and so has the same answer.
+    """
     fine, coarse = snapshot.fine, snapshot.coarse
-    begin_s = snapshot.at_s - since_s
+    begin_s = snapshot.at_s - max(since_s, WINDOW_S)
     hour = _span(coarse, begin_s - BASE_COARSE * coarse.step_s, begin_s)
     if hour.end - hour.begin >= FEW_COARSE:
         stretches = [Span(coarse, at, at + 1) for at in range(hour.begin, hour.end)]

@@ -168,7 +168,8 @@ TABLE = (
         " others",
         machines.uneven,
         "See what pins requests: sessions, stored responses, one prefix that all share."),
-    Row("long-prompts", "prompts have 1.35 times the usual tokens",
+    Row("long-prompts",
+        "prompts have 1.35 times the usual tokens and it is felt, or 1.6 times",
         demand.prompts,
         "See who sends them; cap prompt sizes, or send them to replicas of their own by a"
         " rule.",
@@ -182,10 +183,12 @@ TABLE = (
     Row("cold-start", "requests wait while replicas start, or while there is none",
         demand.starting,
         "Wait for them, or keep one more warm: minimum replicas, sleep instead of stop."),
-    Row("kv-exhausted", "caches are full or preempt, with no more demand",
+    Row("kv-exhausted",
+        "caches are full or preempt, with no more demand, or a request takes 1.7 times as much of"
+        " them",
         caches.full, "Give engines more KV memory, fewer sequences, or shorter contexts."),
     Row("cache-loss",
-        "caches find three quarters or less of what they found, with no other demand",
+        "caches find three quarters or less of what they found, beyond what new prompts explain",
         caches.forgetful,
         "See what changed at the beginning of prompts, in routing, or in replicas' memory.",
         always=True),
@@ -198,7 +201,9 @@ TABLE = (
         engines.prefill,
         "Look at flags of prefill (chunk size, attention backend, prefix caching) and GPU clocks.",
         always=True),
-    Row("slow-fleet", "most engines take 1.3 times as long per token, with no more demand",
+    Row("slow-fleet",
+        "most engines take 1.3 times as long per token with no more demand, or 1.35 times as long"
+        " as their work explains",
         machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
     Row("client-aborts", "3 % more of clients hang up while answers are on time",
         demand.aborted,
@@ -240,7 +245,7 @@ def diagnose(
     back_s = LOOK_BACK_S / STEP_S * snapshot.fine.step_s
     while found.healthy:
         lens = Lens(snapshot, since_s, lens.end_s - back_s)
-        if len(lens.bases) < MANY:
+        if len(lens.bases) < MANY or lens.end_s <= snapshot.at_s - since_s:
             return now
         found = _look(lens, model, replicas)
     return found
