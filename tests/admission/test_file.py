@@ -89,7 +89,12 @@ def test_two_processes_lose_nothing(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), start]) for start in ("0", "100")
     ]
 
-    assert [0, 0] == [worker.wait(30) for worker in workers]
+    try:
+        assert [0, 0] == [worker.wait(120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
     assert 30 == len(asyncio.run(FileStore(path).load()).tenants)
 
 

@@ -84,7 +84,7 @@ def test_the_gateways_configuration_is_valid(tmp_path: Path) -> None:
     assert yaml.safe_load(file.read_text("utf-8"))["models"] == [{"name": MODEL}]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("policy", ["round_robin", "lowest_cost"])
 async def test_a_pass_is_heard_and_logged(tmp_path: Path, policy: str) -> None:
     """Each request has its answer, its usage, and what the gateway predicted, if it did."""

@@ -19,7 +19,7 @@ def calibrate(*arguments: str) -> Result:
 @pytest.mark.e2e
 def test_a_simulator_is_calibrated_and_becomes_a_preset(tmp_path: Path) -> None:
     """A real run of some seconds finds about the engine's times; its file runs a simulator."""
-    arguments = ["engine", "sim", "--port", "0", "--speed", "10", "--max-model-len", "1100"]
+    arguments = ["engine", "sim", "--port", "0", "--speed", "4", "--max-model-len", "1100"]
     with Program(arguments, tmp_path) as program:
         url = program.read_until(r"listens on (http://\S+) ")
         asking = ["engine", "calibrate", "--url", url, "--time", "3", "--out", "mine.yaml"]
@@ -34,9 +34,10 @@ def test_a_simulator_is_calibrated_and_becomes_a_preset(tmp_path: Path) -> None:
     assert re.search(r"^R² \d\.\d+; off by", told, re.MULTILINE)
     assert "Written: headrace engine sim --preset mine.yaml" in told
     assert ("mine", 34_000, 16) == (found.name, found.kv_tokens, found.block_size)
-    # Wide, for machines that do other things: how exact it is stands in tests/engines/calibrate.
-    assert real.step_ms / 10 == pytest.approx(found.step_ms, rel=0.4)
-    assert real.prefill_ms(1024) / 10 == pytest.approx(found.prefill_ms(1024), rel=0.4)
+    # Wide, and wider for what is slower on machines that do other things: how exact it is stands
+    # in tests/engines/calibrate.
+    assert 0.6 < 4 * found.step_ms / real.step_ms < 3
+    assert 0.6 < 4 * found.prefill_ms(1024) / real.prefill_ms(1024) < 3
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8").startswith("# mine: fitted to vllm")
 
 

@@ -469,7 +469,7 @@ class TestTerminal:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_talks_to_the_real_thing(tmp_path: Path) -> None:
     """``echo hi | headrace chat`` gets tokens of a model from ``headrace up``, at once."""
     with Program(["up", "--port", "0"], tmp_path) as up:

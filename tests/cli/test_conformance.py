@@ -99,7 +99,7 @@ def test_wiring_for_headrace_is_a_configuration() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_headrace_passes_all(tmp_path: Path) -> None:
     """The program as a user starts it passes every case, none left out."""
     port, engine_port = free_ports()

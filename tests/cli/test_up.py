@@ -179,7 +179,7 @@ def ask(url: str, tokens: int = 4) -> httpx2.Response:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 class TestProgram:
     """The real program with the real model."""
 
@@ -297,7 +297,7 @@ def say(url: str, text: str) -> httpx2.Response:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 class TestTape:
     """``--record`` and ``--replay``."""
 

@@ -58,7 +58,7 @@ async def under_load(
     return [each for found in answers for each in found]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
     """Four engines are replaced one after another; every stream is whole, through TLS and Envoy."""
     async with cluster(objects(), tmp_path, pods=4) as running:
@@ -76,7 +76,7 @@ async def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
     assert [] == [body[-300:] for _, body in answers if not whole(body)]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_spot_notice_loses_no_request(tmp_path: Path) -> None:
     """
     Karpenter ends the pods of a node that Spot takes back: their streams finish, new requests go to

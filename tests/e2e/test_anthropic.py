@@ -9,7 +9,7 @@ from anthropic.types import ToolParam
 from tests.e2e.rig import MODEL, Up
 from tests.e2e.test_openai import ECHO, ECHOED
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 # The client has no parameter for the temperature any more.
 ASK: dict[str, Any] = {

@@ -12,7 +12,7 @@ from tests.e2e import rig
 from tests.e2e.rig import SECRET, Up
 from tests.e2e.test_openai import CHAT, ECHOED
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 TALK_S = 30.0  # the answer to the printed command has no limit; whoever is tired of it hits Ctrl-C
 WHOLE = json.dumps(CHAT)

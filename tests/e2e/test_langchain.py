@@ -11,7 +11,7 @@ from langchain_openai import ChatOpenAI
 from tests.e2e.rig import MODEL, SECRET, Up
 from tests.e2e.test_openai import ECHO, ECHOED, Person
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 KEY = pydantic.SecretStr(SECRET)
 SAY = ECHO[0]["content"]

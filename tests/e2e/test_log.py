@@ -10,7 +10,7 @@ from headrace.telemetry.records import Record
 from tests.e2e.rig import Up
 from tests.e2e.test_openai import CHAT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 FIELDS = {field.name for field in msgspec.structs.fields(Record)}
 ALWAYS = {field.name for field in msgspec.structs.fields(Record) if field.required}

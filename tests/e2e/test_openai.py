@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.rig import ENDLESS, MODEL, SECRET, Up, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 # A model of 135M parameters is sure of little; it is sure of these.
 ECHO = [{"role": "user", "content": "Repeat after me: one two three four five"}]

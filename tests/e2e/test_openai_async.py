@@ -19,7 +19,7 @@ from tests.e2e.test_openai import (
     Person,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120), pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("e2e")]
 
 AT_ONCE = 20  # the engine has 4 slots
 

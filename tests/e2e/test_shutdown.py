@@ -23,7 +23,7 @@ from headrace.engines import llamacpp
 from tests.e2e import rig
 from tests.e2e.rig import CURL, MODEL
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CTRL_C = b"\x03"

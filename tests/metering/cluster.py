@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HINT = "PostgreSQL is not installed; run scripts/install-servers"
-START_S = 20.0
+START_S = 60.0
 
 
 class Cluster:

@@ -138,7 +138,7 @@ def test_a_fault_does_not_end_the_thread() -> None:
     assert ["tracing_fault"] == desk.told
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_stops_before_it_has_started() -> None:
     """A gateway whose start failed can be stopped."""
     tracing = Tracing(Config(), lambda *_, **__: None)

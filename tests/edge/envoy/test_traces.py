@@ -20,7 +20,7 @@ def collector() -> Iterator[Collector]:
         yield each
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_one_tree(rig: Rig, collector: Collector) -> None:
     """Client, edge, gateway, engine: each span's parent is the one before it."""
     engine = await rig.engine()
