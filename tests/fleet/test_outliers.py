@@ -36,6 +36,15 @@ class TestWindow:
 
         assert Count(30, 0) == looks[-1]
 
+    def test_idling(self) -> None:
+        """Looks at totals that stay the same are one; what came before them leaves in time."""
+        window = Window(30)
+        window.look(0, Count(0, 0))
+        looks = [window.look(now, Count(10, 10)) for now in range(1, 40)]
+
+        assert [Count(10, 10)] * 30 == looks[:30]
+        assert Count(0, 0) == looks[30]
+
     def test_clear(self) -> None:
         """A replica that returns begins at nothing."""
         window = Window(30)

@@ -46,7 +46,8 @@ class Window:
     def look(self, now: float, total: Count) -> Count:
         """Note the totals at ``now``; what was added to them since the window began."""
         looks = self._looks
-        looks.append((now, total))
+        if not looks or looks[-1][1] != total:
+            looks.append((now, total))
         while len(looks) > 1 and looks[1][0] <= now - self._window_s:
             looks.popleft()
         first = looks[0][1]
@@ -66,6 +67,8 @@ def laggards(counts: Mapping[str, Count], rules: Outliers) -> dict[str, str]:
     """
     answered = sum(count.answered for count in counts.values())
     failed = sum(count.failed for count in counts.values())
+    if not failed:
+        return {}
     found = {}
     for name, count in counts.items():
         own, others = sum(count), answered + failed - sum(count)

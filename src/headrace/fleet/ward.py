@@ -48,6 +48,7 @@ class Ward:
         self.vitals = Vitals(inflight=0)
         self.confirming = False  # a token that it must answer is on its way
         self.still_s = 0.0  # busy without a sign of life for so long
+        self._rested: tuple[int, LoadView | None] | None = None  # as it was at a look, if it idled
         self.joined_at: float | None = None  # when its slow start began
         self.load: LoadView | None = None
         self.load_at = 0.0
@@ -67,8 +68,14 @@ class Ward:
         self.window.clear()
 
     def look(self, now: float, progress: Progress) -> None:
-        """Take its vital signs."""
+        """Take its vital signs; of one that goes on idling they are what they were."""
         replica, load = self.replica, self.load
+        rested, self._rested = self._rested, None
+        if not replica.inflight_requests and (load is None or not load.running):
+            answered = replica.answered
+            self._rested = answered, load
+            if rested is not None and rested[0] == answered and rested[1] is load:
+                return
         self.vitals = Vitals(
             inflight=replica.inflight_requests,
             streams=progress.streams,
