@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.admission import jwks
 from headrace.admission.jwks import Keys
 from headrace.config.identity import Issuer
 from tests.admission.rig import AUDIENCE, ISSUER, JwksServer, Log, Signer
@@ -25,9 +27,9 @@ async def server() -> AsyncIterator[JwksServer]:
 class Reader(Keys):
     """Public keys whose losses are counted."""
 
-    def __init__(self, **issuer: Any) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, **issuer: Any) -> None:
         self.log, self.losses = Log(), 0
-        super().__init__(Issuer.model_validate(issuer), self.log, self._count)
+        super().__init__(Issuer.model_validate(issuer), self.log, self._count, clock)
 
     def _count(self) -> None:
         self.losses += 1
@@ -47,6 +49,27 @@ async def test_read_at_the_start_and_again(server: JwksServer) -> None:
 
     assert (0, 1) == (before, keys.losses)
     assert [["one"], ["one", "two"], ["two"]] == [x["keys"] for x in keys.log.named("jwks_loaded")]
+
+
+async def test_a_machine_that_was_suspended(
+    server: JwksServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steady clock stood still; the time of day says that keys are to be read again."""
+    monkeypatch.setattr(jwks, "LOOK_S", 0.01)
+    today = [1_000_000.0]
+    keys = Reader(lambda: today[0], **server.issuer(refresh_s=3600))
+    keys.start()
+    await until(lambda: server.asked == 1 and keys.by_id)
+    today[0] -= 7200  # a clock that is set back is no reason, nor one to stop
+    server.keys = [TWO.jwk]
+    await asyncio.sleep(0.05)
+    asked = server.asked
+    today[0] += 3 * 7200
+    await until(lambda: "two" in keys.by_id)
+    await keys.stop()
+
+    assert 1 == asked
+    assert 1 == keys.losses
 
 
 async def test_one_reading_for_all_who_ask(server: JwksServer) -> None:

@@ -20,6 +20,7 @@ from headrace.admission.limits import (
     Level,
     Refusal,
     claims,
+    far,
     lacking,
     left,
     never,
@@ -154,6 +155,53 @@ class TestSlots:
 
         assert [True, True, False] == taken
         assert [True, False] == [take(accounts, limit, 1) for _ in range(2)]
+
+
+class TestClocks:
+    DAY = bound("window", 1000, span="day")
+
+    def test_a_clock_that_goes_back_over_midnight(self) -> None:
+        """What is held then is given back at its end, and nobody gets the day twice."""
+        accounts = Accounts()
+        assert take(accounts, self.DAY, 300, day=20261201)
+        late = [Claim(self.DAY, 20261130, 600)]
+        assert not isinstance(accounts.take(late, 0.0), Refusal)
+        assert not take(accounts, self.DAY, 200, day=20261130)
+        accounts.settle(late, spent(100), 0.0)
+
+        assert 20261201 == late[0].window
+        assert Level(100, 300) == accounts.level(self.DAY, 20261201, 0.0)
+        assert take(accounts, self.DAY, 1000, day=20261202)
+
+    @pytest.mark.parametrize(
+        ("wrong", "right", "following"), [(20291231, 20261122, 20261123), (202912, 202611, 202612)]
+    )
+    def test_a_clock_that_was_years_ahead(self, wrong: int, right: int, following: int) -> None:
+        """When it is right again the budget stays used, and is renewed when it is due."""
+        accounts = Accounts()
+        asked = [Claim(self.DAY, wrong, 1000)]
+        accounts.take(asked, 0.0)
+        accounts.settle(asked, spent(1000), 0.0)
+        today = take(accounts, self.DAY, 1, day=right)
+
+        assert not today
+        assert take(accounts, self.DAY, 1000, day=following)
+
+    @pytest.mark.parametrize(
+        ("later", "window", "expected"),
+        [
+            (20261201, 20261130, False),
+            (20270101, 20261231, False),
+            (20270301, 20270228, False),
+            (20261206, 20261130, True),
+            (20271122, 20261122, True),
+            (202701, 202612, False),
+            (202702, 202612, True),
+        ],
+    )
+    def test_how_far_is_far(self, later: int, window: int, *, expected: bool) -> None:
+        """Clocks around the end of a day, month or year are near; wrong ones are not."""
+        assert expected is far(later, window)
 
 
 def test_all_or_none() -> None:

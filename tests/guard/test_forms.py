@@ -16,7 +16,7 @@ from tests.guard.growth import linear
 
 
 def look(schema: Any, *, strict: bool = True, **bounds: int) -> int:
-    forms = Forms(Schemas(**bounds))
+    forms = Forms(Schemas.model_validate(bounds))
     forms.schema(json.loads(json.dumps(schema)), strict=strict)
     return forms.nodes
 

@@ -11,7 +11,7 @@ from headrace.guard.walk import QUOTED, SPELLED, TEXTS, numbers, silenced, spots
 KEYS = sorted(TEXTS | QUOTED | SPELLED | {"role", "type", "data", "messages"})
 
 TREES: list[tuple[dict[str, Any], set[str]]] = [
-    ({"model": "m", "messages": [{"role": "user", "name": "n", "content": "T"}]}, {"T"}),
+    ({"model": "m", "messages": [{"role": "user", "name": "U", "content": "T"}]}, {"T", "U"}),
     ({"messages": [{"content": [{"type": "text", "text": "T"},
                                 {"type": "image_url", "image_url": {"url": "u"}}]}]}, {"T"}),
     ({"prompt": ["T", "U"], "suffix": "V", "user": "x"}, {"T", "U", "V"}),
@@ -31,6 +31,15 @@ TREES: list[tuple[dict[str, Any], set[str]]] = [
     ({"choices": [{"finish_reason": "stop", "message": {"content": "T", "refusal": "U",
                                                         "reasoning": "V"}}]}, {"T", "U", "V"}),
     ({"content": "data:image/png;base64,AAAA"}, set()),
+    ({"content": ["data: T", "data:image/png;base64,T!"]}, {"data: T", "data:image/png;base64,T!"}),
+    ({"content": "data:text/plain;base64,AAAA"}, {"data:text/plain;base64,AAAA"}),
+    ({"chat_template": "T", "chat_template_kwargs": {"x": ["U", {"y": "V"}], "on": True}},
+     {"T", "U", "V"}),
+    ({"documents": [{"title": "T", "source": "U", "page": 3}]}, {"T", "U"}),
+    ({"mm_processor_kwargs": {"prefix": "T"}, "metadata": {"x": "y"}}, {"T"}),
+    ({"tools": [{"input_schema": {"properties": {"a": {
+        "type": "string", "title": "T", "enum": ["U"], "default": "V", "examples": ["W"]}}}}]},
+     {"T", "U", "V", "W"}),
     ({"tools": [{"type": "function", "function": {"name": "n", "description": "T", "parameters":
         {"properties": {"description": {"type": "string", "description": "U"}}}}}]}, {"T", "U"}),
 ]  # fmt: skip

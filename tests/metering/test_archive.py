@@ -1,20 +1,25 @@
 """archive.py: decision records in a database, and what becomes of them when it is away."""
 
 import random
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.config.metering import Metering
 from headrace.config.tracing import Archive as Config
 from headrace.errors import StartError
 from headrace.metering.archive import Archive, Stored, place
+from headrace.metering.clock import Clock
 from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused, open_store
 from headrace.telemetry.decisions import Facts, Story
 from headrace.telemetry.records import Record
+from tests.metering.cluster import Cluster
+from tests.metering.conftest import DATABASES
 
 NOW = datetime.now(UTC)
 FACTS = Facts("/v1/chat/completions", "m", stream=True, prompt_tokens=3)
@@ -67,6 +72,160 @@ def archive(url: str, told: list[str], connect: Any = open_store, **more: Any) -
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:{tmp_path}/records.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind, empty."""
+    if request.param == "sqlite":
+        return f"sqlite:{tmp_path}/records.db"
+    server: Cluster = request.getfixturevalue("cluster")
+    return server.database(f"records{next(DATABASES)}")
+
+
+def names(url: str) -> list[str]:
+    """The records of a database, whoever wrote them."""
+    store = open_store(place(Config.model_validate({"url": url})))
+    found = store.read("SELECT request_id FROM decision ORDER BY request_id")
+    store.close()
+    return [row[0] for row in found]
+
+
+def test_two_gateways_have_one_archive(database: str) -> None:
+    """They write at the same time, and each finds what the other wrote; restarts change nothing."""
+    told: list[str] = []
+    for turn in range(2):
+        both = archive(database, told), archive(database, told)
+        for gateway, one in enumerate(both):
+            one.open()
+            for number in range(300):
+                one.offer(Kept(f"{turn}-{gateway}-{number}"), "")
+            one.start()
+        for one in both:
+            one.stop()
+        assert [300, 300] == [one.seen().written for one in both]
+        assert both[0].find(f"{turn}-1-299") is not None
+
+    assert 1200 == len(set(names(database))) == len(names(database))
+    assert [] == told
+
+
+def test_retention(database: str) -> None:
+    """In each kind of database old records go, and only those; not by a clock that jumped."""
+    told: list[str] = []
+    one = archive(database, told, retention_h=1)
+    one.open()
+    today = [time.time()]
+    one._clock = Clock(lambda: today[0])
+    one.offer(Kept("old", ended=NOW - timedelta(hours=2)), "")
+    one.offer(Kept("new"), "")
+    one.turn()
+    today[0] += 86_400
+    one._tidy_at = 0.0
+    one.turn()
+    _close(one)
+
+    assert ["new"] == names(database)
+
+
+def test_an_outage_while_it_writes(cluster: Cluster) -> None:
+    """PostgreSQL crashes, comes back, freezes: what is kept comes later, each record once."""
+    told: list[str] = []
+    url = cluster.database(f"records{next(DATABASES)}")
+    one = archive(url, told, timeout_s=0.5)
+    one.open()
+    one.offer(Kept("before"), "")
+    one.turn()
+    cluster.stop()
+    try:
+        one.offer(Kept("crashed"), "")
+        one.turn()
+    finally:
+        cluster.start()
+    _reached(one)
+    with cluster.frozen():
+        one.offer(Kept("frozen"), "")
+        one.turn()
+    _reached(one)
+    _close(one)
+
+    assert ["archive_lost", "archive_back"] * 2 == told
+    assert Stored(up=True, written=3) == one.seen()
+    assert ["before", "crashed", "frozen"] == names(url)
+
+
+def _close(one: Archive) -> None:
+    """The thread closes the database that it had."""
+    one.start()
+    one.stop()
+
+
+def _reached(one: Archive) -> None:
+    """Let it write until it has; the server may need a moment."""
+    for _ in range(100):
+        one._retry_at = 0.0
+        one.turn()
+        if not one.seen().waiting:
+            return
+        time.sleep(0.05)
+
+
+def test_a_write_whose_answer_was_lost(database: str) -> None:
+    """It is written again, and the record is there once."""
+    told: list[str] = []
+
+    class Deaf:
+        """A store that does what it is asked for, and breaks before it says so, once."""
+
+        def __init__(self, config: Metering) -> None:
+            self._store = open_store(config)
+            self.write = self._breaks
+
+        def _breaks(self, statements: Iterable[Statement]) -> None:
+            self._store.write(statements)
+            raise StoreLost("reset")
+
+        def read(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+            return self._store.read(sql, values)
+
+        def close(self) -> None:
+            self._store.close()
+
+    stores: list[Any] = [open_store, Deaf]
+
+    def connect(config: Metering) -> Store:
+        store: Store = stores.pop()(config)
+        return store
+
+    one = archive(database, told, connect)
+    one.open()
+    one.offer(Kept("once"), "")
+    one.turn()
+    one._retry_at = 0.0
+    one.turn()
+    _close(one)
+
+    assert ["once"] == names(database)
+    assert ["archive_lost", "archive_back"] == told
+
+
+def test_one_record_that_is_refused_keeps_no_others_out(database: str) -> None:
+    """A client's odd name for a model is kept, and what cannot be written is dropped alone."""
+    told: list[str] = []
+    one = archive(database, told)
+    one.open()
+    odd = Kept("odd")
+    odd.story = msgspec.structs.replace(odd.story, served="m\0n")
+    wrong = Kept("wrong")
+    wrong.story = msgspec.structs.replace(wrong.story, total_ms="none")
+    for kept in (Kept("first"), odd, wrong, Kept("last")):
+        one.offer(kept, "")
+    one.turn()
+    _close(one)
+
+    expected = ["first", "last", "odd"] + ["wrong"] * database.startswith("sqlite")
+    assert expected == names(database)
+    assert len(expected) == one.seen().written
 
 
 def test_what_is_written_is_found(url: str) -> None:

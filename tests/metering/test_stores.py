@@ -69,6 +69,16 @@ def test_values_that_no_column_takes_are_refused(ledger: Metering) -> None:
     store.close()
 
 
+def test_a_name_with_a_nul_in_it(ledger: Metering) -> None:
+    """Clients choose the name that they use for a model: none of them makes a row go missing."""
+    store = open_store(ledger)
+    store.write([insert(a_row("a", asked="m\0n"), a_row("b"))])
+
+    (asked,), (_,) = store.read("SELECT asked FROM usage ORDER BY id")
+    assert asked.replace("\0", "\ufffd") == "m\ufffdn"
+    store.close()
+
+
 def test_gateways_that_start_together_make_one_schema(ledger: Metering) -> None:
     """The steps of the schema are taken once, whoever comes first."""
     failures: list[BaseException] = []

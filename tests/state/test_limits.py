@@ -255,6 +255,48 @@ class TestAway:
         assert (1, 0) == (shared.dropped, shared.waiting)
 
 
+async def test_a_gateway_whose_clock_is_behind(link: Link) -> None:
+    """At midnight it asks of a day that is over: what it holds is given back all the same."""
+    shared = SharedLimits(link, 30, at_us=SECOND)
+    early, late = DAY._replace(window=20261122, cost=300), DAY._replace(cost=600)
+    await take(shared, early)
+    lease, held = await take(shared, late)
+    _, refused = await take(shared, late._replace(cost=200))
+    shared.settle(lease, {TAG: [100]})
+    await shared.flush()
+
+    assert ((0, 1), [(0, 900)]) == ((held.refused, refused.refused), [*held.levels])
+    assert [(100, 300)] == await levels(shared, early)
+
+
+async def test_a_gateway_whose_clock_was_years_ahead(link: Link) -> None:
+    """The day comes back to what it is for all, and what was used of it stays used."""
+    shared = SharedLimits(link, 30, at_us=SECOND)
+    lease, _ = await take(shared, DAY._replace(window=20291231, cost=1000))
+    shared.settle(lease, {TAG: [1000]})
+    await shared.flush()
+    _, today = await take(shared, DAY)
+    _, tomorrow = await take(shared, DAY._replace(window=20261122))
+
+    assert (1, 0) == (today.refused, tomorrow.refused)
+
+
+async def test_a_server_whose_clock_is_set_back(link: Link) -> None:
+    """Buckets go back with it: nobody waits an hour for what was full a moment ago."""
+    shared = SharedLimits(link, 30, at_us=7200 * SECOND)
+    lease, _ = await take(shared, ONCE, RATE, DAY)
+    shared.settle(lease, {TAG: [300, 300]})
+    await shared.flush()
+    before = await levels(shared, ONCE, RATE, DAY)
+    shared.at_us = 3600 * SECOND
+    _, reply = await take(shared, ONCE, RATE, DAY)
+
+    assert [(SECOND, 0), (18 * SECOND, 0), (300, 0)] == before
+    assert (0, [(2 * SECOND, 0), (18 * SECOND, 300), (300, 300)]) == (
+        reply.refused, [*reply.levels],
+    )  # fmt: skip
+
+
 async def test_gateways_are_counted(link: Link) -> None:
     """Each sees how many there are; one that says nothing any more is not counted."""
     first, second = SharedLimits(link, 30, at_us=0), SharedLimits(link, 30, at_us=0)

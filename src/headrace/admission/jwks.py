@@ -15,6 +15,8 @@ from headrace.config.identity import Issuer
 from headrace.upstream.trust import context
 
 READ_S = 5.0
+# How often it is asked whether it is time: a machine that was suspended has a clock that was, too.
+LOOK_S = 15.0
 MAX_BYTES = 1024 * 1024
 # Kinds of keys that can check a signature in public. `oct` is a shared secret.
 PUBLIC = frozenset({"RSA", "EC", "OKP"})
@@ -29,8 +31,18 @@ class Log(Protocol):
 class Keys:
     """The public keys of one issuer by their id; ``""`` is one without an id."""
 
-    def __init__(self, config: Issuer, log: Log, lost: Callable[[], None]) -> None:
-        """``lost`` is called when a key is gone: what it signed is not to be believed any more."""
+    def __init__(
+        self,
+        config: Issuer,
+        log: Log,
+        lost: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Nothing is read yet. ``lost`` is called when a key is gone: what it signed is not to be
+        believed any more. ``clock`` gives seconds since 1970.
+        """
+        self._clock = clock
         self._config = config
         self._log = log
         self._lost = lost
@@ -70,7 +82,15 @@ class Keys:
     async def _again(self) -> None:
         while True:
             await asyncio.shield(self.refresh())
-            await asyncio.sleep(self._config.refresh_s)
+            await self._pause(self._config.refresh_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until one of two clocks says that so much time has passed: either may stand still."""
+        day, steady = self._clock(), time.monotonic()
+        left_s = seconds
+        while left_s > 0:
+            await asyncio.sleep(min(LOOK_S, left_s))
+            left_s = seconds - max(self._clock() - day, time.monotonic() - steady)
 
     async def _read(self) -> None:
         try:

@@ -89,7 +89,7 @@ class Permit(Struct):
     accounts are this gateway's own. ``at_us`` is the time of day, for prices, if it is ``priced``.
     """
 
-    claims: Sequence[Claim]
+    claims: list[Claim]
     amounts: Amounts
     likely: Amounts
     at_us: int
@@ -117,14 +117,23 @@ class Accounts:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
 
-    def take(self, claims: Sequence[Claim], now_us: float) -> "list[Level] | Refusal":
-        """Hold what a request asks for, of all or of none; gives the levels afterwards."""
+    def take(self, claims: list[Claim], now_us: float) -> "list[Level] | Refusal":
+        """
+        Hold what a request asks for, of all or of none; gives the levels afterwards.
+
+        A clock that went back asks of a day that is over: it is held in the one that has begun, and
+        the claim is changed to say so.
+        """
         found, accounts = [], self._accounts
-        for claim in claims:
+        for at, claim in enumerate(claims):
             bound, window, cost = claim
             account = accounts.get(bound.account)
             if account is None or account.window < window:
                 account = accounts[bound.account] = Account(window)
+            elif account.window > window:
+                if far(account.window, window):
+                    account.window = window
+                claims[at] = _new(Claim, (bound, account.window, cost))
             lack = lacking(bound, account.spent, account.held, cost, now_us)
             if lack > 0:
                 return Refusal(claim, lack, _level(bound, account, now_us))
@@ -165,6 +174,22 @@ class Accounts:
         if account is None or account.window < window:
             account = self._accounts[bound.account] = Account(window)
         return account
+
+
+def far(later: int, window: int) -> bool:
+    """
+    Whether a day (20261130) or month (202611) is further ahead of another than clocks that are set
+    or that differ explain: some days, a month. Then the one that set it was wrong.
+    """
+    if later < 1_000_000:
+        return _serial(later, 12) - _serial(window, 12) > 1
+    return _serial(later // 100, 12) * 31 + later % 100 > (
+        _serial(window // 100, 12) * 31 + window % 100 + 4
+    )
+
+
+def _serial(number: int, unit: int) -> int:
+    return number // 100 * unit + number % 100
 
 
 def lacking(bound: Bound, spent: float, held: int, cost: int, now_us: float) -> float:

@@ -20,6 +20,7 @@ import msgspec
 from headrace.config.metering import Metering
 from headrace.config.tracing import Archive as Config
 from headrace.errors import StartError
+from headrace.metering.clock import Clock
 from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused, open_store, reading
 from headrace.telemetry.decisions import Kept, Story
 
@@ -63,7 +64,8 @@ class Archive:
         self._chance = chance
         self._connect = connect
         self._place = place(config)
-        self._queue: deque[Kept] = deque()
+        self._queue: deque[tuple[str, Kept]] = deque()
+        self._clock = Clock()
         self._identity = os.urandom(8).hex()
         self._ids = itertools.count()
         self._store: Store | None = None
@@ -106,7 +108,7 @@ class Archive:
         if share < 1 and not why and self._chance.random() >= share:
             return
         if len(self._queue) < self._config.queue:
-            self._queue.append(kept)
+            self._queue.append((f"{self._identity}-{next(self._ids):x}", kept))
         else:
             self._dropped += 1
 
@@ -155,7 +157,7 @@ class Archive:
             now = time.monotonic()
             if now >= self._tidy_at:
                 self._tidy_at = now + TIDY_S
-                before = time.time() - self._config.retention_h * 3600
+                before = self._clock.now() - self._config.retention_h * 3600
                 store.write([Statement(FORGET, [(int(before * MILLION),)])])
         except StoreLost as error:
             self._away(error)
@@ -163,19 +165,28 @@ class Archive:
     def _write(self, store: Store) -> None:
         """One batch, which leaves the queue only when it is written."""
         batch = [self._queue[index] for index in range(min(BATCH, len(self._queue)))]
-        rows = [self._row(kept.tell()) for kept in batch]
+        rows = [self._row(name, kept.tell()) for name, kept in batch]
         try:
             store.write([Statement(INSERT, rows)])
             self._written += len(rows)
-        except StoreRefused as error:  # these it will never take
-            self._dropped += len(rows)
-            self._event("archive_refused", records=len(rows), reason=str(error))
+        except StoreRefused:
+            self._one_by_one(store, rows)
         for _ in batch:
             self._queue.popleft()
 
-    def _row(self, story: Story) -> tuple[object, ...]:
+    def _one_by_one(self, store: Store, rows: list[tuple[object, ...]]) -> None:
+        """One of them it will never take, which must not keep the others out."""
+        for row in rows:
+            try:
+                store.write([Statement(INSERT, [row])])
+                self._written += 1
+            except StoreRefused as error:
+                self._dropped += 1
+                self._event("archive_refused", records=1, reason=str(error))
+
+    def _row(self, name: str, story: Story) -> tuple[object, ...]:
         return (
-            f"{self._identity}-{next(self._ids):x}",
+            name,
             int(story.ended.timestamp() * MILLION),
             story.request_id,
             story.trace_id,

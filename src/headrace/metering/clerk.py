@@ -12,6 +12,7 @@ from typing import Protocol
 
 from headrace.config.metering import Metering
 from headrace.errors import StartError
+from headrace.metering.clock import Clock
 from headrace.metering.journal import Journal, Orphan, entries, row_line
 from headrace.metering.prices import DAY_US, MILLION, Book
 from headrace.metering.rows import Row, lost
@@ -63,6 +64,7 @@ class Clerk:
         self._source = source
         self._connect = connect
         self._event = event
+        self._clock = Clock()
         self._store: Store | None = None
         self._behind = False  # rows are in the journal that are not in the ledger
         self._full = False
@@ -229,7 +231,7 @@ class Clerk:
             self._adopt(store, orphan)
         days = self._config.retention_days
         if days is not None:
-            before = int(time.time() * MILLION) - days * DAY_US
+            before = int(self._clock.now() * MILLION) - days * DAY_US
             minute = before // (60 * MILLION)
             forget = [Statement(sql, [(before if "at_us" in sql else minute,)]) for sql in FORGET]
             store.write(forget)

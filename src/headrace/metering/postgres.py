@@ -54,7 +54,7 @@ class PostgresStore:
     async def _write(self, statements: Iterable[Statement]) -> None:
         async with self._connection.transaction():
             for sql, runs in statements:
-                await self._connection.executemany(sql, [tuple(each) for each in runs])
+                await self._connection.executemany(sql, [*map(_without_nul, runs)])
 
     async def _migrate(self) -> None:
         db = self._connection
@@ -79,6 +79,14 @@ class PostgresStore:
                 return await ask()
 
         return self._runner.run(bounded())
+
+
+def _without_nul(values: Values) -> tuple[Any, ...]:
+    """PostgreSQL's texts hold no NUL, but a client's name for a model may: its row counts, too."""
+    return tuple(
+        each.replace("\0", "\ufffd") if isinstance(each, str) and "\0" in each else each
+        for each in values
+    )
 
 
 @contextmanager

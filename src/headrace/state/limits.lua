@@ -4,12 +4,14 @@
 --
 -- KEYS  leases    sorted set: requests by when they are given up (µs)
 --       claims    hash: what each of them holds; with a `-` in front once it was given up
---       accounts  hash: NAME:s spent, NAME:h held, NAME:w day or month, NAME:m added by lift, and when
+--       accounts  hash: NAME:s spent, NAME:h held, NAME:w day or month, NAME:m added by lift, and when;
+--                 :clock the time of a late call
 -- ARGV  word, time in µs (empty: the server's), ms to keep the keys, then what the word takes
 
 local leases, claims, accounts = KEYS[1], KEYS[2], KEYS[3]
 local word, keep = ARGV[1], ARGV[3]
 local MINUTE, HOUR = 60000000, 3600000000
+local SET_BACK = 1000000
 local BACK = 30000000 -- until every gateway has found the server again
 
 local now
@@ -32,6 +34,40 @@ local function account(name, window)
     a.s, a.h, a.w = 0, 0, window
   end
   return a
+end
+
+-- As admission/limits.py's `far`: who set this day or month had a wrong clock.
+local function far(later, window)
+  local function months(n)
+    return math.floor(n / 100) * 12 + n % 100
+  end
+  if later < 1000000 then
+    return months(later) - months(window) > 1
+  end
+  local function days(n)
+    return months(math.floor(n / 100)) * 31 + n % 100
+  end
+  return days(later) > days(window) + 4
+end
+
+-- This server's clock may be set back. Times at which buckets are full again would then be far away,
+-- and nobody would get anything until then: they go back with it.
+local function follow_clock()
+  local seen = tonumber(redis.call('HGET', accounts, ':clock') or 0)
+  if seen > now + SET_BACK then
+    local found = redis.call('HGETALL', accounts)
+    for i = 1, #found, 2 do
+      local name = string.match(found[i], '^(.+):s$')
+      local full = name and tonumber(found[i + 1]) or 0
+      if full > 0 and redis.call('HGET', accounts, name .. ':w') == '0' then
+        redis.call('HSET', accounts, found[i], text(math.max(0, full - (seen - now))))
+      end
+    end
+    seen = 0
+  end
+  if now > seen + SET_BACK then
+    redis.call('HSET', accounts, ':clock', text(now))
+  end
 end
 
 local function write(a)
@@ -114,18 +150,25 @@ local words = {}
 -- Gives 0 or the number of the limit that refuses, what it lacks, and of each its use and what is held.
 function words.take()
   sweep()
+  follow_clock()
   local id, lease = ARGV[4], tonumber(ARGV[5])
   local taken, held = {}, {}
   for i = 6, #ARGV, 7 do
     local kind, most, cost = ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 5])
-    local a = account(ARGV[i], tonumber(ARGV[i + 1]))
+    local window = tonumber(ARGV[i + 1])
+    local a = account(ARGV[i], window)
+    if a.w > window and far(a.w, window) then
+      a.w = window
+      write(a)
+    end
     local lack = lacking(a, kind, most, tonumber(ARGV[i + 4]), cost)
     if lack > 0 then
       return {(i + 1) / 7, math.min(math.ceil(lack), 1e15), used(a, kind), a.h}
     end
     taken[#taken + 1] = {a, kind, most, cost}
     if kind ~= 'once' then
-      held[#held + 1] = {a.name, ARGV[i + 1], kind, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6]}
+      -- a clock that is behind asks of a day that is over: it is held in the one that has begun
+      held[#held + 1] = {a.name, text(a.w), kind, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6]}
     end
   end
   local answer = {0, 0}
