@@ -84,7 +84,7 @@ class Stage:
         """Requests come, and wait where there is no replica."""
         group = self.fleet.groups["m"]
         for _ in range(count):
-            self.visits.append(asyncio.create_task(group.ready(WAIT_S)))
+            self.visits.append(asyncio.create_task(group.ready(1)))
 
     def loaded(self, name: str = "m", url: str = NOWHERE) -> None:
         """Its process is ready, and so is the rest, unless it has to be asked first."""
