@@ -36,13 +36,16 @@ CASES = {
         32 + 10 * 2 + 10 * 3,
         0,
     ),
-    "another model and another namespace do not count": (
+    "another model, another namespace and another release do not count": (
         {
+            f'vllm:num_requests_running{{{OURS},release="prod"}}': 4,
+            f'vllm:num_requests_running{{{OURS},release="staging"}}': 50,
+            f'headrace_held_requests{{{HELD},release="staging"}}': 50,
             'vllm:num_requests_running{namespace="llm",model_name="other"}': 50,
             'vllm:num_requests_waiting{namespace="test",model_name="qwen3-8b"}': 50,
             'headrace_held_requests{namespace="test",model="qwen3-8b"}': 50,
         },
-        0,
+        4,
         0,
     ),
 }

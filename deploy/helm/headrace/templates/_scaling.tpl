@@ -1,5 +1,13 @@
 {{/* What scaling asks Prometheus, and where that is. */}}
 
+{{/*
+headrace.scope $: matchers of this release's series. Where a Prometheus scrapes without the chart's monitors there may be
+no label `release`: then all releases of the namespace count together.
+*/}}
+{{- define "headrace.scope" -}}
+namespace={{ .Release.Namespace | quote }},release=~"{{ .Release.Name }}|"
+{{- end -}}
+
 {{/* headrace.gatewayLoad MATCHERS: requests that gateways have in hand, as PromQL; 0 without series. */}}
 {{- define "headrace.gatewayLoad" -}}
 {{- range $i, $metric := list "headrace_replica_inflight_requests" "headrace_waiting_requests" "headrace_held_requests" -}}
