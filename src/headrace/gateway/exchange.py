@@ -53,16 +53,12 @@ class Exchange:
 
     __slots__ = (
         "_began", "_chunk_s", "_settled", "admitted_at", "answer_id", "attempts", "begun",
-        "bytes_in",
-        "bytes_out", "caller", "cause", "client",
-        "clock", "connection", "deadline", "endpoint", "error", "events", "facts", "first_at",
-        "forgotten", "held_at", "id_line", "judged",
-        "lease", "lines", "media", "notes", "outcome", "permit", "place", "plan", "prompt",
-        "reason",
-        "replica", "request",
-        "request_id", "resumed_at", "served", "settler", "span", "started_at", "status",
-        "streaming", "task", "ticket", "times", "total_at", "trace", "traits", "tries", "usage",
-        "watch",
+        "bytes_in", "bytes_out", "caller", "cause", "client", "clock", "connection", "deadline",
+        "endpoint", "error", "events", "facts", "first_at", "forgotten", "held_at", "id_line",
+        "judged", "lease", "lines", "media", "notes", "outcome", "permit", "place", "plan",
+        "prompt", "reason", "replica", "request", "request_id", "resumed_at", "served", "settler",
+        "span", "started_at", "status", "streaming", "task", "ticket", "times", "total_at", "trace",
+        "traits", "tries", "usage", "watch",
     )  # fmt: skip
 
     def __init__(

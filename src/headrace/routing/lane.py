@@ -160,7 +160,7 @@ class Lane:
 
     __slots__ = (
         "_anchor", "_count", "_stretch", "active", "ahead_at", "ahead_ms", "capacity", "closed",
-        "decode_tokens", "decodes", "drag", "firsts", "fit", "gate", "generation", "inflight",
+        "decode_tokens", "decodes", "drag", "firsts", "fit", "gate", "inflight",
         "kv_bias", "kv_tokens", "kv_used", "learns", "ledger", "name", "others", "pace_s",
         "penalty", "pending", "pending_ms", "pools", "quiet", "rates", "reports", "reserved",
         "seed", "shrink", "sized", "slot", "tokens", "unprefilled",
@@ -178,7 +178,6 @@ class Lane:
     ) -> None:
         self.name = name
         self.slot = slot
-        self.generation = 0  # tells apart those that had the same name
         self.seed = hash_of(name)
         self.fit = Fit(rates)
         self.rates = rates

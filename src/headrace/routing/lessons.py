@@ -30,8 +30,6 @@ class Lessons:
 
     def __init__(self, index: Index, kappa: float, lam: float, sticky_ms: float) -> None:
         self.outlook = Outlook(kappa, lam, sticky_ms)
-        self.predicted_cached = 0.0  # tokens, of requests whose engine told what was cached
-        self.actual_cached = 0
         self._index = index
         self._firsts = 0
 
@@ -88,8 +86,6 @@ class Lessons:
     def _compare(self, lane: Lane, lease: Lease, usage: Usage) -> None:
         """Let what was cached correct what is believed to be."""
         grain, predicted = lease.ask.grain, lease.predicted.cached
-        self.predicted_cached += predicted
-        self.actual_cached += usage.cached
         missed = (usage.cached - predicted) / max(lease.ask.tokens, 1.0)
         change = 1 + RESIZE * min(max(missed, -1.0), 1.0)
         lane.shrink = min(max(lane.shrink * change, SMALLEST), LARGEST)

@@ -116,7 +116,6 @@ class Placement:
         self.ledgers: dict[Replica, Ledger] = {}  # of those that publish KV events
         self._lanes: dict[Replica, Lane] = {}
         self._replicas: dict[Lane, Replica] = {}
-        self._generations = 0
         self._timer: asyncio.TimerHandle | None = None
         self._synced_at = 0.0
         # Where prompts went since the other gateways were told; None: there are none (peers.py).
@@ -271,8 +270,6 @@ class Placement:
     def _open(self, replica: Replica) -> Lane:
         slot = self.index.open(USUAL_KV * 4 // BLOCK)
         lane = Lane(replica.name, slot, gate=self._config.gate_tokens)
-        self._generations += 1
-        lane.generation = self._generations
         if replica.backend.kv_events:
             lane.ledger = self.ledgers[replica] = Ledger(self.index, slot, self._tags)
         self._lanes[replica] = lane
