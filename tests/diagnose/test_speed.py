@@ -86,10 +86,9 @@ def test_a_busy_replica_does_not() -> None:
 def test_a_fleet_is_as_slow_as_the_median_of_its_replicas() -> None:
     """What all of them take beyond their work; one that is slow does not make a slow fleet."""
     names = ["a", "b", "c"]
-    slow, one, busy = (
-        slowness(fleet(*each), names)
-        for each in ((dict.fromkeys(names, 1.6), {}), ({"b": 3.0}, {}), ({}, {"a": 2.0, "b": 2.0}))
-    )
+    slow = slowness(fleet(dict.fromkeys(names, 1.6), {}), names)
+    one = slowness(fleet({"b": 3.0}, {}), names)
+    busy = slowness(fleet({}, {"a": 2.0, "b": 2.0}), names)
 
     assert [1.6, 1.0, 1.0] == pytest.approx([slow.now, one.now, busy.now], rel=0.1)
     assert (True, False, False) == tuple(each.rose(1.35, 0.0) for each in (slow, one, busy))
