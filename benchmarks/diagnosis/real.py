@@ -137,7 +137,8 @@ CASES = {
     "errors of one": Case(("upstream-errors",), _engine(1, kind="error", share=0.4)),
     "errors of all": Case(("upstream-errors",), _engine(0, 1, 2, kind="error", share=0.4)),
     "full engines, clients ask again": Case(("retry-storm",), _storm, {"engine": FULL}),
-    "idle engines say 503, clients ask again": Case(("upstream-errors",), _refusals),
+    # An engine that says 503 fails if it has nothing to do, and refuses if it has: these do both.
+    "engines say 503, clients ask again": Case(("upstream-errors", "retry-storm"), _refusals),
     "slow way to one": Case(("network-latency",), _far, {"ways": True}),
     "unknown model": Case(("unknown-model",), _crowd(unknown=0.5)),
     "a key revoked": Case(("auth-failures",), _revoked),

@@ -11,10 +11,12 @@ STEPS, CHANGE, LATELY = 96, 66, 84
 REPLICAS = ("a", "b", "c")
 
 
-def asked(cause: str, *, aside: bool = True, retries: int = 0, errors: int = 0) -> Diagnosis:
+def asked(
+    cause: str, *, aside: bool = True, retries: int = 0, errors: int = 0, back: int = -1
+) -> Diagnosis:
     """
     Three replicas that answer a request a second each; then ``a`` is ejected for a cause, and ``b``
-    fails so many requests in each step.
+    fails so many requests in each step. It is ``back`` with so many requests since.
     """
     history = History()
     sent = dict.fromkeys(REPLICAS, 0.0)
@@ -23,10 +25,11 @@ def asked(cause: str, *, aside: bool = True, retries: int = 0, errors: int = 0) 
         gauges: dict[tuple[str, tuple[str, ...]], float] = {}
         for name in REPLICAS:
             out = after and name == "a"
-            sent[name] += 0.0 if out else 5.0
+            sent[name] += max(0.0, back) / (STEPS - CHANGE) if out else 5.0
             gauges |= {
-                ("r_inflight", (name,)): 0.0 if out else 4.0, ("r_ready", (name,)): 1.0 - out,
-                ("r_aside", (name,)): 0.0, ("r_sent", (name,)): sent[name],
+                ("r_inflight", (name,)): 0.0 if out else 4.0,
+                ("r_ready", (name,)): 0.0 if out and back < 0 else 1.0, ("r_aside", (name,)): 0.0,
+                ("r_sent", (name,)): sent[name],
                 ("r_ejected", (name, cause)): 0.0,
                 ("r_failed", (name,)): float(errors * max(0, step - LATELY)) * (name == "b"),
             }  # fmt: skip
@@ -64,6 +67,16 @@ def test_one_that_is_set_aside_is_told(cause: str, words: str) -> None:
     assert f"A is set aside ({words}), and 7 retries hid it from clients." == found.finding.summary
 
 
+@pytest.mark.parametrize(("since", "told"), [(0, True), (4, True), (30, False)])
+def test_one_that_is_back_must_prove_itself(since: int, *, told: bool) -> None:
+    """Until it has had some requests it may be as broken as before; then its failures count."""
+    found = asked("failures", aside=False, back=since).finding
+
+    assert told == ("upstream-errors" == found.name)
+    if told:
+        assert found.summary.startswith("A was set aside, with hardly a request since (its")
+
+
 def test_without_retries_nothing_was_hidden() -> None:
     """What broke off behind its first byte was seen by its client."""
     assert asked("failures").finding.summary.endswith("after the other).")
@@ -76,6 +89,15 @@ def test_others_that_fail_come_first() -> None:
     assert ("upstream-errors", ("b",)) == (found.name, found.replicas)
     assert "b fails requests: 40% at worst. a is set aside" in found.summary
     assert [each.text for each in found.evidence].count("ejections of a: failures") == 1
+
+
+def test_one_that_stood_still_is_told_until_it_is_back() -> None:
+    """Its ejection is long ago, it has no request and is silent: only its state tells."""
+    found = asked("stuck").finding
+
+    assert ("stuck-replica", ("a",)) == (found.name, found.replicas)
+    assert "a is set aside: no token came from there." == found.summary
+    assert "stuck-replica" != asked("stuck", aside=False).finding.name
 
 
 @pytest.mark.parametrize(

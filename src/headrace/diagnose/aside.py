@@ -12,31 +12,38 @@ from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate
 from headrace.diagnose.lens import Lens, Span, focus_steps
 
-CAUSES = {
+FAILED = {
     "failures": "its requests failed one after the other",
     "success_rate": "it failed more requests than its peers",
     "warm_up": "it does not answer its warm-up",
 }
 
 
+PROVEN = 5.0  # requests since its return: a replica that had fewer has not shown that it is well
+
+
 class Ejection(NamedTuple):
-    """The last one of a replica that is not back, and in which step of the fine grid it was."""
+    """
+    The last one of a replica that has not proven itself since, and in which step of the fine grid
+    it was; ``back`` says whether it may have requests again.
+    """
 
     replica: str
     cause: str
     step: int
+    back: bool = False
 
 
 def failing(facts: Facts) -> Verdict:
     """Replicas answer with errors or break, or did until they were set aside for it."""
     verdict = machines.failing(facts)
-    away = [each for m in facts.machines if (each := _last(facts.lens, m.name)) is not None]
+    away = [each for each in _away(facts) if each.cause in FAILED]
     if not away:
         return verdict
     hidden = _retries(facts, min(each.step for each in away))
     names = tuple(each.replica for each in away)
-    why = "; ".join(dict.fromkeys(CAUSES[each.cause] for each in away))
-    told = f"{listed(names)} {'is' if len(names) == 1 else 'are'} set aside ({why})"
+    why = "; ".join(dict.fromkeys(FAILED[each.cause] for each in away))
+    told = f"{_state(away)} ({why})"
     told += f", and {hidden:.0f} retries hid it from clients." if hidden >= 1 else "."
     evidence = tuple(_ejected(facts.lens, each) for each in away)
     if isinstance(verdict, Finding):
@@ -57,12 +64,37 @@ def failing(facts: Facts) -> Verdict:
     )  # fmt: skip
 
 
+def stuck(facts: Facts) -> Verdict:
+    """A replica makes no token, or made none until it was set aside, and is not back since."""
+    verdict = machines.stuck(facts)
+    away = [each for each in _away(facts) if each.cause == "stuck"]
+    if not away or isinstance(verdict, Finding):
+        return verdict
+    names = tuple(each.replica for each in away)
+    return Finding(
+        "stuck-replica", "A replica stood still and is set aside",
+        f"{_state(away)}: no token came from there.",
+        phase="decode", replicas=names,
+        evidence=tuple(_ejected(facts.lens, each) for each in away),
+    )  # fmt: skip
+
+
 # --- below -------------------------------------------------------------------------------------
 
 
+def _away(facts: Facts) -> list[Ejection]:
+    found = (_last(facts.lens, m.name) for m in facts.machines)
+    return [each for each in found if each is not None]
+
+
+def _state(away: list[Ejection]) -> str:
+    names, one = listed([each.replica for each in away]), len(away) == 1
+    if all(each.back for each in away):
+        return f"{names} {'was' if one else 'were'} set aside, with hardly a request since"
+    return f"{names} {'is' if one else 'are'} set aside"
+
+
 def _last(lens: Lens, replica: str) -> Ejection | None:
-    if not lens.last("r_aside", replica) > 0:
-        return None
     grid, end = lens.focus.grid, lens.focus.end
     found = [
         Ejection(replica, cause, step)
@@ -71,7 +103,12 @@ def _last(lens: Lens, replica: str) -> Ejection | None:
         if value > 0
     ]
     last = max(found, key=lambda each: each.step, default=None)
-    return last if last is not None and last.cause in CAUSES else None
+    if last is None or lens.last("r_aside", replica) > 0:
+        return last
+    since = Span(grid, last.step + 1, end)
+    sent = lens.total(since, "r_sent", replica) * since.seconds
+    back = lens.last("r_ready", replica) > 0 and sent < PROVEN
+    return last._replace(back=True) if back else None
 
 
 def _retries(facts: Facts, step: int) -> float:

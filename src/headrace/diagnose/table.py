@@ -49,9 +49,9 @@ TABLE = (
         "Look at its process and its node; start it again, or remove it from the fleet.",
         always=True),
     Row("stuck-replica",
-        "it has requests and no byte, token or counter of it moves for 5 s, or it was"
-        " ejected for that",
-        machines.stuck,
+        "it has requests and no byte, token or counter of it moves for 5 s, or it is set"
+        " aside for that",
+        aside.stuck,
         "Restart its engine: `headrace fleet drain` it, look at its GPU (Xid, ECC, NCCL)"
         " before it returns.",
         always=True),
