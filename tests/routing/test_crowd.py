@@ -2,19 +2,24 @@
 
 import pytest
 
+from headrace.routing.cost import USUAL
 from headrace.routing.crowd import (
     FEW_GATE,
     FEW_KV,
     FOLLOW,
+    LOSS,
+    LOSS_MOST,
     MEMORY_S,
     MOST,
     MOST_GATE,
     MOST_KV,
     OPEN_GATE,
-    OPEN_KV,
     Crowd,
+    Room,
 )
 from headrace.routing.lane import Ask, Lane
+from headrace.routing.score import Outlook
+from headrace.routing.steps import Answers, fewest, hastened
 from headrace.routing.terms import Terms
 from headrace.types import Usage
 from tests.routing.fleet import Stage
@@ -34,7 +39,7 @@ def met(crowd: Crowd, ask: Ask, now: float = 0.0, *, runs: float = 0.0) -> Ask:
 
 def test_one_tenant_has_all_of_it() -> None:
     """Nobody has to leave room for others that were never seen, however much is in flight."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     asks = [met(crowd, asked("a"), runs=1e6) for _ in range(9)]
 
     assert not any(crowd.surplus(ask) for ask in asks)
@@ -43,7 +48,7 @@ def test_one_tenant_has_all_of_it() -> None:
 
 def test_who_has_more_than_its_share_leaves_room() -> None:
     """Of two tenants the one with more in flight by its weight leaves room, the other does not."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     met(crowd, asked("a"))
     big, small = met(crowd, asked("b"), runs=900.0), met(crowd, asked("a"), runs=100.0)
     heavy = met(crowd, asked("c", weight=9.0), runs=900.0)
@@ -56,7 +61,7 @@ def test_who_has_more_than_its_share_leaves_room() -> None:
 
 def test_lower_classes_always_leave_room() -> None:
     """A class below the usual one leaves room even alone; any other while a higher one is about."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     alone = met(crowd, asked("a", rank=-50))
     assert crowd.surplus(alone)
     usual = met(crowd, asked("a"))
@@ -68,7 +73,7 @@ def test_lower_classes_always_leave_room() -> None:
 
 def test_others_are_forgotten() -> None:
     """Who was not seen for ten minutes and has nothing in flight is nobody to leave room for."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     met(crowd, asked("a"))
     met(crowd, asked("b", rank=10), runs=10.0)
     runs = met(crowd, asked("b", rank=10))
@@ -121,44 +126,84 @@ def test_how_much_room_is_left(kept: int, kv: float, gate: float) -> None:
     is kept open these are less.
     """
     used = 10_000 * kv - 2000
-    crowd, grown = Crowd(), lane(kv_used=used, decodes=10, firsts=10 * 50.0, pace_s=0.1)
+    room = Room(kept)
+    crowd, grown = Crowd(Outlook()), lane(kv_used=used, decodes=10, firsts=10 * 50.0, pace_s=0.1)
 
-    assert crowd.leaves(lane(unprefilled=1000 * gate - 1), 100.0, kept, 60.0)
-    assert not crowd.leaves(lane(unprefilled=1000 * gate), 100.0, kept, 60.0)
-    assert crowd.leaves(lane(kv_used=10_000 * kv - 101), 100.0, kept, 60.0)
-    assert not crowd.leaves(lane(kv_used=10_000 * kv - 99), 100.0, kept, 60.0)
+    assert crowd.leaves(lane(unprefilled=1000 * gate - 1), 100.0, room, 60.0)
+    assert not crowd.leaves(lane(unprefilled=1000 * gate), 100.0, room, 60.0)
+    assert crowd.leaves(lane(kv_used=10_000 * kv - 101), 100.0, room, 60.0)
+    assert not crowd.leaves(lane(kv_used=10_000 * kv - 99), 100.0, room, 60.0)
     assert 1000.0 == grown.grown(60.0)
-    assert crowd.leaves(grown, 999.0, kept, 60.0)
-    assert not crowd.leaves(grown, 1001.0, kept, 60.0)
+    assert crowd.leaves(grown, 999.0, room, 60.0)
+    assert not crowd.leaves(grown, 1001.0, room, 60.0)
     grown.kv_bias = 0.9
-    assert crowd.leaves(grown, 1001.0, kept, 60.0)
-    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, kept, 60.0)
+    assert crowd.leaves(grown, 1001.0, room, 60.0)
+    assert crowd.leaves(lane(inflight=0, kv_used=1e9), 1e9, room, 60.0)
 
 
 def test_one_that_never_fits() -> None:
     """A prompt larger than the part it may fill goes once half of that is free."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     half = 10_000 * FEW_KV / 2
 
-    assert crowd.leaves(lane(kv_used=half - 1), 1e6, 0, 0.0)
-    assert not crowd.leaves(lane(kv_used=half + 1), 1e6, 0, 0.0)
+    assert crowd.leaves(lane(kv_used=half - 1), 1e6, Room(), 0.0)
+    assert not crowd.leaves(lane(kv_used=half + 1), 1e6, Room(), 0.0)
 
 
 def test_open_replicas_have_more_room() -> None:
-    """What may be put on a replica that is kept open is less."""
-    crowd, kept = Crowd(), lane(unprefilled=1000 * OPEN_GATE)
+    """What may be put on a replica that is kept open is less, by its gate and its answers."""
+    crowd, kept = Crowd(Outlook()), lane(unprefilled=1000 * OPEN_GATE)
     crowd.seat([kept, lane(), lane()])
+    room = Room(1, Answers(10, 5000.0))
+    assert not crowd.leaves(kept, 1.0, room, 0.0)
+    assert crowd.leaves(kept, 1.0, Room(), 0.0)
+    kept.unprefilled, kept.decodes, kept.decode_tokens = 0.0, 10, 5000.0
+    assert crowd.leaves(kept, 1.0, room, 0.0)
+    kept.decode_tokens += 1.0
 
-    assert not crowd.leaves(kept, 1.0, 1, 0.0)
-    assert crowd.leaves(kept, 1.0, 0, 0.0)
-    kept.unprefilled, kept.kv_used = 0.0, 10_000 * OPEN_KV - 50
-    assert crowd.leaves(kept, 50.0, 1, 0.0)
-    assert not crowd.leaves(kept, 51.0, 1, 0.0)
+    assert not crowd.leaves(kept, 1.0, room, 0.0)
+    assert crowd.leaves(kept, 1.0, Room(), 0.0)
+
+
+@pytest.mark.parametrize(("lanes", "runs", "loss"), [(4, 50.0, 4 * LOSS), (64, 1.0, 8 * LOSS)])
+def test_what_room_may_cost(lanes: int, runs: float, loss: float) -> None:
+    """All that are kept open together lose as much as one part of the fleet, each its share."""
+    crowd, others = Crowd(Outlook()), [lane() for _ in range(lanes)]
+    crowd.seat(others)
+    met(crowd, asked("a"), runs=1.0)
+    many = met(crowd, asked("b"), runs=1000.0 - runs)
+    met(crowd, asked("a"), runs=runs)
+    crowd.sent(many, 50.0)
+    kept = crowd.kept(many)
+    for each in others[kept:]:
+        each.decodes, each.decode_tokens, each.firsts = 100, 100_000.0, 0.0
+    usual = Answers(100.0, 100_000.0)
+
+    assert loss == LOSS * lanes / kept < LOSS_MOST
+    assert Room(kept, fewest(USUAL, usual, 50.0, Outlook().output, loss)) == crowd.room(many, 0.0)
+
+
+def test_no_room_is_kept_in_few_replicas() -> None:
+    """With two replicas none is kept open, and nothing is said of how many answers run."""
+    crowd = Crowd(Outlook())
+    crowd.seat([lane(), lane()])
+
+    assert Room() == crowd.room(met(crowd, asked("a", rank=-50)), 0.0)
+
+
+def test_others_choose_by_their_own_first_token() -> None:
+    """Who has room left for it counts the steps it waits for; who leaves room does not."""
+    crowd, lanes, many = crowded()
+    few = met(crowd, asked("a"), runs=1.0)
+    lanes[1].decodes, found = 10, terms(50.0)
+
+    assert found == crowd.hasten(many, lanes, found, 0.0)
+    assert hastened(found, lanes, 0.0) == crowd.hasten(few, lanes, found, 0.0) != found
 
 
 def test_the_usual_prompt_is_learned_from_those_that_leave_room() -> None:
     """Their prefills count, a little each, and not those of whom they leave room for."""
-    crowd = Crowd()
+    crowd = Crowd(Outlook())
     met(crowd, asked("a"))
     many, few = met(crowd, asked("b"), runs=900.0), met(crowd, asked("a"), runs=100.0)
     for ask, prefill_ms in ((few, 1.0), (many, 50.0), (few, 1.0), (many, 60.0)):
@@ -169,7 +214,7 @@ def test_the_usual_prompt_is_learned_from_those_that_leave_room() -> None:
 
 def crowded() -> tuple[Crowd, list[Lane], Ask]:
     """Three busy replicas, the first kept open, and who has to leave room with 50 ms as usual."""
-    crowd, lanes = Crowd(), [lane(), lane(), lane()]
+    crowd, lanes = Crowd(Outlook()), [lane(), lane(), lane()]
     crowd.seat(lanes)
     met(crowd, asked("a"))
     many = met(crowd, asked("b", tokens=100.0), runs=900.0)

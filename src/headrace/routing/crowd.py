@@ -9,23 +9,27 @@ alone in a pool has all of it.
 
 from collections.abc import Iterable, Sequence
 from math import ceil, inf
+from typing import NamedTuple
 
 from headrace.routing.flow import Flow, Group
 from headrace.routing.lane import Ask, Lane
 from headrace.routing.line import Shut
 from headrace.routing.reservation import PATIENCE, PATIENCE_S
+from headrace.routing.score import Outlook
+from headrace.routing.steps import Answers, fewest, hastened, lane_ms, mean, step_ms
 from headrace.routing.terms import PREFILL, Terms
 
 # Who was seen within this time (s) may come again any moment; that costs others 1 to 3 % of a full
 # fleet's tokens, and they are only held to it while it is full.
 MEMORY_S = 600.0
-# The share of a replica's KV cache and of its gate that those may fill who have to leave room: of
-# most replicas, of those that are kept more open than others (answers there are few, so that steps
-# are short, and no prompt is long), and of all where there are too few to keep one open. Found in
-# simulation (docs/queue.md).
+# The share of a replica's KV cache and of its gate that those may fill who have to leave room, and
+# where there are too few replicas to keep one open. Found in simulation (docs/queue.md).
 MOST_KV, MOST_GATE = 0.96, 3 / 8
-OPEN_KV, OPEN_GATE = 0.55, 1 / 8
 FEW_KV, FEW_GATE = 0.93, 1 / 4
+# Of those that are kept more open than others the gate, and the share of the whole fleet's requests
+# per second that all of these together may lose by running fewer answers, so that steps are short;
+# of one replica no more than half.
+OPEN_GATE, LOSS, LOSS_MOST = 1 / 8, 0.02, 0.5
 # How fast the usual prefill of those who leave room follows what is seen.
 FOLLOW = 0.02
 # That part of the replicas is kept more open at least and at most, and one of three.
@@ -34,13 +38,21 @@ OPEN, MOST, OPEN_LEAST = 1 / 8, 3 / 4, 3
 LARGE = 0.5
 
 
+class Room(NamedTuple):
+    """The first ``kept`` replicas are kept more open: no more than these answers run there."""
+
+    kept: int = 0
+    answers: Answers = Answers()
+
+
 class Crowd:
     """
     The tenants and classes of one pool. ``tenant`` and ``rank`` are the only ones while ``flows``
-    is empty: then there is nobody to leave room for.
+    is empty: then there is nobody to leave room for. The ``outlook`` is the pool's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
         self.tenant: str | None = None
         self.rank = 0
         self.flows: dict[tuple[int, str], Flow] = {}
@@ -109,6 +121,23 @@ class Crowd:
         """Whether the lane is one of the first ``kept``."""
         return self._places.get(lane, kept) < kept
 
+    def room(self, ask: Ask, now: float) -> Room:
+        """What a request has to leave room for."""
+        kept = self.kept(ask)
+        if not kept:
+            return Room()
+        lanes = [*self._places]
+        loss = min(LOSS_MOST, LOSS * len(lanes) / kept)
+        prefill_ms = 0.0 if self.usual_ms == inf else self.usual_ms
+        usual = mean(lanes[kept:], now)
+        return Room(kept, fewest(lanes[0].rates, usual, prefill_ms, self._outlook.output, loss))
+
+    def hasten(
+        self, ask: Ask, lanes: Sequence[Lane], terms: list[Terms], now: float
+    ) -> list[Terms]:
+        """The terms by which a request chooses; for its own first token if others leave room."""
+        return terms if self.surplus(ask) else hastened(terms, lanes, now)
+
     def sent(self, ask: Ask, prefill_ms: float) -> None:
         """A request goes to a replica: learn what is usual among those that leave room."""
         if self.surplus(ask):
@@ -129,13 +158,13 @@ class Crowd:
         Which of the lanes, by place, a request that has to leave room for others may use. Without
         terms its prefill is not known, and counts for nothing.
         """
-        kept, tokens = self.kept(ask), ask.tokens
+        room, tokens = self.room(ask, now), ask.tokens
         return [
             index
             for index in among
-            if self.leaves(lanes[index], tokens, kept, now)
+            if self.leaves(lanes[index], tokens, room, now)
             and (
-                not self.keeps(lanes[index], kept)
+                not self.keeps(lanes[index], room.kept)
                 or self.short(lanes[index], ask, terms[index][PREFILL] if terms else 0.0, now)
             )
         ]
@@ -147,12 +176,12 @@ class Crowd:
         take it bit by bit; others look for any.
         """
         patient = now - ask.arrived_at < max(PATIENCE_S, PATIENCE * ask.shortest_ms / 1000)
-        tokens, kept = 0.0 if patient else ask.tokens, self.kept(ask)
+        tokens, room = 0.0 if patient else ask.tokens, self.room(ask, now)
         found = None
         for lane in lanes:
-            if self.leaves(lane, tokens, kept, now):
+            if self.leaves(lane, tokens, room, now):
                 found = False
-                if not self.keeps(lane, kept) or self.short(lane, ask, ask.shortest_ms, now):
+                if not self.keeps(lane, room.kept) or self.short(lane, ask, ask.shortest_ms, now):
                     return True
         return found
 
@@ -166,20 +195,19 @@ class Crowd:
             not lane.inflight or bool(ask.tried) or lane.wait_ms(now) + prefill_ms <= self.usual_ms
         )
 
-    def leaves(self, lane: Lane, tokens: float, kept: int, now: float) -> bool:
-        """
-        Whether a request of so many tokens leaves enough room there for others; the first ``kept``
-        replicas are kept more open.
-        """
+    def leaves(self, lane: Lane, tokens: float, room: Room, now: float) -> bool:
+        """Whether a request of so many tokens leaves enough room there for others."""
         if not lane.inflight:
             return True
-        kv, gate = (MOST_KV, MOST_GATE) if kept else (FEW_KV, FEW_GATE)
-        if self.keeps(lane, kept):
-            kv, gate = OPEN_KV, OPEN_GATE
+        kv, gate = (MOST_KV, MOST_GATE) if room.kept else (FEW_KV, FEW_GATE)
+        if self.keeps(lane, room.kept):
+            gate = OPEN_GATE
+            if lane_ms(lane, now) > step_ms(lane.rates, room.answers):
+                return False
         if lane.unprefilled >= lane.gate * gate:
             return False
-        room = lane.kv_tokens * kv
-        return not room or lane.filled(now) + min(tokens, room * LARGE) <= room
+        most = lane.kv_tokens * kv
+        return not most or lane.filled(now) + min(tokens, most * LARGE) <= most
 
     # --- below -----------------------------------------------------------------------------
 

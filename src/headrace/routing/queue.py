@@ -49,9 +49,9 @@ class Pool:
         self._blind = settings.policy in BLIND  # nobody has asked for more than counts yet
         self.lanes: tuple[Lane, ...] = ()
         self.line = Line()
-        self.crowd = Crowd()
         self.drain = Drain(self.line)
         self.lessons = Lessons(index, settings.kappa, settings.lam, settings.sticky_ms)
+        self.crowd = Crowd(self.lessons.outlook)
         # The seam of admission: what comes first has the smaller number (ms).
         self.order: Order = self._order
         self.reserved = Reservations(self._candidates, self.weigh)
@@ -201,7 +201,8 @@ class Pool:
         """What the request would cost at each lane, and how much of it is cached there."""
         depths = self.index.match(ask.blocks) if ask.blocks else NOWHERE
         home = self.sessions.home(ask.session, lanes) if ask.session else None
-        return depths, score(ask, lanes, depths, now, self.lessons.outlook, home)
+        terms = score(ask, lanes, depths, now, self.lessons.outlook, home)
+        return depths, terms if ask.flow is None else self.crowd.hasten(ask, lanes, terms, now)
 
     def _try(self, ask: Ask, now: float, *, wait: bool) -> Lease | None:
         """
