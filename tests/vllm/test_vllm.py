@@ -107,6 +107,7 @@ def alike(ask: Callable[[], Sequence[bytes]]) -> Sequence[bytes]:
     When a busy machine reads a stream late, vLLM sends tokens together that it sends apart
     elsewhere; what a gateway changes differs every time.
     """
+    answers: Sequence[bytes] = ()
     for _ in range(TRIES):
         answers = [steady(answer) for answer in ask()]
         if answers[0] == answers[1]:
