@@ -1,4 +1,7 @@
-"""No command of a test meets the gateways that run on this machine for somebody else."""
+"""
+No command of a test meets the gateways that run on this machine for somebody else, nor the width of
+the terminal in which the tests were started.
+"""
 
 from pathlib import Path
 
@@ -10,4 +13,5 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A state folder of the test's own."""
     folder = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    monkeypatch.delenv("COLUMNS", raising=False)
     return folder
