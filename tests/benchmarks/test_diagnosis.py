@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.diagnosis.__main__ import jobs
+from benchmarks.diagnosis.__main__ import jobs, sample
 from benchmarks.diagnosis.cells import Cell, calm, clear, faults, judge
 from benchmarks.diagnosis.controls import CONTROLS
 from benchmarks.diagnosis.report import chart, tables
@@ -58,6 +58,18 @@ def test_every_fault_has_three_severities_on_three_workloads() -> None:
         mine = {at for at, numbers in broken.items() if number in numbers}
         assert {(place, sev) for sev in range(3) for place in range(3)} <= mine, scenario.name
     assert 400 <= sum(5 * len(job.numbers) for job in todo if job.kind == "healthy")
+
+
+def test_a_sample_has_every_fault() -> None:
+    """Once, and three times what is held out, on a workload each; every severity is there."""
+    todo = [*sample(1)]
+    numbers = [number for job in todo if job.kind == "faults" for number in job.numbers]
+
+    assert [3 if each.held else 1 for each in SCENARIOS] == [
+        numbers.count(number) for number in range(len(SCENARIOS))
+    ]
+    assert {0, 1, 2} == {job.severity for job in todo if job.kind == "faults"}
+    assert len(CONTROLS) == sum(job.kind == "healthy" for job in todo)
 
 
 def cell(**fields: object) -> Cell:
