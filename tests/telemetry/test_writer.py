@@ -10,7 +10,7 @@ from array import array
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -241,6 +241,30 @@ def test_a_pipe_takes_parts(metrics: Metrics, path: Path) -> None:
     os.close(reader)
 
     assert [*range(200)] == [json.loads(line)["number"] for line in taken.splitlines()]
+
+
+def test_a_full_terminal_that_does_not_block_is_waited_for(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard error that must not block, and is full, is written to again after a pause."""
+    paused: list[float] = []
+    monkeypatch.setattr("headrace.telemetry.writer.time.sleep", paused.append)
+    taken: list[bytes] = []
+
+    class Full(io.RawIOBase):
+        def write(self, data: Any, /) -> int | None:
+            if len(paused) < 3:
+                return None
+            taken.append(bytes(data[:7]))
+            return len(taken[-1])
+
+    written = Writer(metrics, requests=True, console=False, file=None)
+    written._out = cast("BinaryIO", Full())
+    written.event("line", text="x" * 200)
+    written.flush()
+
+    assert [writer.FLUSH_S] * 3 == paused
+    assert "x" * 200 == json.loads(b"".join(taken))["text"]
 
 
 def test_a_full_disk_does_not_end_the_gateway(metrics: Metrics) -> None:

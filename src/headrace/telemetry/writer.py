@@ -9,6 +9,7 @@ Nor does it delay the end: what is not written in a moment is given up, and stan
 import re
 import sys
 import threading
+import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -156,8 +157,11 @@ class Writer:
         lines = b"".join(map(_line, items)) if self._console else _encode(items)
         self._left = memoryview(lines)
         try:
-            while self._left:  # a pipe takes a part
-                self._left = self._left[self._out.write(self._left) :]
+            while self._left:  # a pipe takes a part, or nothing (None) when it must not block
+                if (taken := self._out.write(self._left)) is None:
+                    time.sleep(FLUSH_S)
+                else:
+                    self._left = self._left[taken:]
         except (OSError, ValueError):  # a full disk or a closed pipe must not end the gateway
             self._metrics.dropped(len(items))
         finally:
