@@ -350,4 +350,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+TestInterleavings.settings = settings(max_examples=40, stateful_step_count=50)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.config import dump, fields
@@ -547,7 +547,6 @@ def configurations(draw: st.DrawFn) -> Config:
     )
 
 
-@settings(deadline=None)
 @given(configurations())
 def test_what_is_dumped_loads_back(
     tmp_path_factory: pytest.TempPathFactory, config: Config
@@ -559,7 +558,6 @@ def test_what_is_dumped_loads_back(
     assert config == load(path, {})
 
 
-@settings(deadline=None)
 @given(configurations())
 def test_variables_equal_the_file(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
     """Any configuration may come from variables alone."""

@@ -102,7 +102,7 @@ async def test_who_left_is_not_refused() -> None:
     assert (True, 0) == (waiting.cancelled(), hold.requests)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(["come", "give up", "release"]), max_size=20))
 def test_nothing_stays(steps: list[str]) -> None:
     """Whatever comes, gives up and is released: the counts are those of who still waits."""

@@ -183,7 +183,7 @@ def living(*kinds: type) -> Counter[str]:
 
 
 @pytest.mark.timeout(240)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(actions)
 @example([Turn("die", 0), Turn("die", 1), Visit(), Visit("hangs", "at once"), Turn("live", 1)])
 @example([Visit("dries up", "stays"), Pause(30), Turn("part", 0), Turn("part", 1), Turn("join", 0)])

@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import ConfigError
@@ -69,7 +69,6 @@ def test_only_what_is_asked_for() -> None:
         Patterns(["PERSON"])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([text for _, text, _ in FOUND] + HARMLESS) | st.text()).map(" ".join)
 )

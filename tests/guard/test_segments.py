@@ -1,7 +1,7 @@
 """segments.py: cuts do not depend on the pieces, and never stand in what patterns find."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.guard.patterns import Patterns
@@ -48,7 +48,6 @@ def hot(found: list[Segment]) -> list[str]:
     return [each.text for each in found if not each.plain]
 
 
-@settings(deadline=None)
 @given(TEXTS | st.text(), st.lists(st.integers(0, 400)), st.booleans())
 def test_cuts_do_not_depend_on_the_pieces(text: str, places: list[int], by_sentence: bool) -> None:
     """Nothing is lost, and what is looked at is the same as if all had come at once."""
@@ -61,7 +60,6 @@ def test_cuts_do_not_depend_on_the_pieces(text: str, places: list[int], by_sente
     assert hot(whole) == hot(pieces)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_nothing_that_patterns_find_is_cut(text: str) -> None:
     """What is found in the whole text lies within one segment, which is looked at."""

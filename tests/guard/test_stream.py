@@ -186,7 +186,7 @@ PIECES = st.lists(
 
 
 @pytest.mark.parametrize(("make", "read"), DIALECTS, ids=["chat", "text", "messages", "responses"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(PIECES, st.lists(st.integers(0, 4000), max_size=5))
 def test_clients_see_the_redacted_whole(
     make: Callable[[list[list[str]]], bytes], read: Callable[[bytes], list[str]],
@@ -199,7 +199,7 @@ def test_clients_see_the_redacted_whole(
     assert [clean(text) for text, _ in texts] == read(made)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(THINGS), st.lists(st.integers(1, 300), max_size=12))
 def test_no_part_of_a_secret_ever_leaves(thing: str, places: list[int]) -> None:
     """Not in any event, whatever comes before or after it."""
@@ -227,7 +227,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(JSON, st.lists(st.integers(1, 300), max_size=12), st.booleans())
 def test_arguments_of_tools_stay_json(value: Any, places: list[int], escaped: bool) -> None:
     """Whatever is taken out of them, and nothing else is changed."""
@@ -292,7 +292,7 @@ async def test_what_cannot_be_looked_at_does_not_leave(data: bytes) -> None:
         await Stream(judge, by_sentence=False).feed(data)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([
     b"data: ", b"\n\n", b"\r\n\r\n", b'{"choices":[{}]}', b"event: x\n", b": hi\n\n",
     b'data: {"choices":[{"delta":null,"index":"a"}]}\n\n', b'data: {"type":"response.x.delta"}\n\n',

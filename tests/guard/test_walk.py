@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.guard.walk import QUOTED, SPELLED, TEXTS, numbers, silenced, spots
@@ -97,7 +97,6 @@ TREE = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), TREE))
 def test_clients_may_send_anything(tree: dict[str, Any]) -> None:
     """Whatever the shape, texts are found or not, and all of them can be replaced."""

@@ -315,7 +315,7 @@ def play(order: str, made: list[tuple[str, int]]) -> tuple[Stage, list[Lease], l
 
 
 @given(st.sampled_from(sorted(MODES)), steps)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_is_lost_and_nothing_is_left(order: str, made: list[tuple[str, int]]) -> None:
     """
     Whatever happens, twice or too late: each request is granted at most once, is in the queue, at a
@@ -338,7 +338,7 @@ def test_nothing_is_lost_and_nothing_is_left(order: str, made: list[tuple[str, i
 
 
 @given(st.sampled_from(sorted(MODES)), steps)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_again(order: str, made: list[tuple[str, int]]) -> None:
     """The same events give the same decisions byte for byte, and each can be replayed."""
     one, other = (play(order, made)[1] for _ in range(2))

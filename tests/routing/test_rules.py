@@ -257,7 +257,7 @@ def compiled(rules: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Ru
     return book(*whole)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(conditions, actions), max_size=6), facts)
 def test_decisions_replay(rules: list[tuple[dict[str, Any], dict[str, Any]]], seen: Facts) -> None:
     """The same facts and the same rules give the same decision, byte for byte, and its reasons."""
@@ -268,7 +268,7 @@ def test_decisions_replay(rules: list[tuple[dict[str, Any], dict[str, Any]]], se
     assert first.explain(seen) == second.explain(seen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(conditions, actions), max_size=6), facts)
 def test_decisions_are_what_is_explained(
     rules: list[tuple[dict[str, Any], dict[str, Any]]], seen: Facts

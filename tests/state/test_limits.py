@@ -385,7 +385,7 @@ async def compare(server: RedisServer, plan: list[tuple[str, int, int]]) -> None
 
 
 @given(plan=steps)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_script_is_the_same_arithmetic(
     lasting: RedisServer, plan: list[tuple[str, int, int]]
 ) -> None:

@@ -69,7 +69,7 @@ class TestObserve:
         )
         assert 0 == found["headrace_time_to_first_token_seconds_count", "m"]
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.lists(
             st.tuples(

@@ -5,7 +5,7 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engines.sim import text
@@ -61,7 +61,6 @@ def run(scheduler: Scheduler, wants: Ordered[Wanted]) -> Iterator[tuple[Iteratio
     raise AssertionError("it never ends")
 
 
-@settings(deadline=None)
 @given(limits, st.lists(wanted, max_size=12))
 def test_limits_hold_and_all_finish(bounds: Limits, wants: list[Wanted]) -> None:
     """
@@ -84,7 +83,6 @@ def test_limits_hold_and_all_finish(bounds: Limits, wants: list[Wanted]) -> None
     assert bounds.num_gpu_blocks == scheduler.blocks.free
 
 
-@settings(deadline=None)
 @given(limits, st.lists(wanted, max_size=8))
 def test_same_requests_same_timeline(bounds: Limits, wants: list[Wanted]) -> None:
     """Two schedulers with the same requests take the same time in each of the same iterations."""
@@ -96,7 +94,6 @@ def test_same_requests_same_timeline(bounds: Limits, wants: list[Wanted]) -> Non
     assert timelines[0] == timelines[1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(letters, min_size=1, max_size=24), max_size=8))
 def test_prefix_hits_are_exact(prompts: list[list[str]]) -> None:
     """

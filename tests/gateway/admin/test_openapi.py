@@ -90,7 +90,7 @@ def _try(operation: Any) -> None:
     """Some requests for one endpoint, good ones and bad ones."""
 
     @settings(
-        max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate],
+        max_examples=8, phases=[Phase.explicit, Phase.generate],
         suppress_health_check=[*HealthCheck], derandomize=True, database=None,
     )  # fmt: skip
     @given(case=operation.as_strategy())

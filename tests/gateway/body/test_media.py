@@ -12,7 +12,7 @@ from headrace.gateway.body.media import NONE, Media, MediaGate
 from tests.edge.rig import Rig, ask, openai_error
 from tests.gateway.spelling import Pen, values
 
-quick = settings(max_examples=300, deadline=None)
+quick = settings(max_examples=300)
 GATE = MediaGate(["Img.example.com.", "*.cdn.example"])
 LISTED = [
     "img.example.com", "IMG.example.com", "img.example.com.", "a.cdn.example", "a.b.CDN.example",

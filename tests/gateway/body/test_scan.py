@@ -13,7 +13,7 @@ from headrace.gateway.body.media import Media
 from tests.gateway.spelling import KEYS, Pen, values
 from tests.guard.growth import linear
 
-quick = settings(max_examples=300, deadline=None)
+quick = settings(max_examples=300)
 models = st.sampled_from(["m", "", "org/m 1", 'a"b', "mödel", "model", "elsewhere", None])
 members = st.tuples(st.sampled_from([key for key in KEYS if key != "model"]), values)
 named = st.tuples(st.just("model"), models)
@@ -203,7 +203,7 @@ def test_tokens_count_media_apart() -> None:
 
 
 class TestReadForm:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         st.lists(
             st.tuples(
@@ -250,7 +250,7 @@ class TestReadForm:
     st.integers(-30, 30),
     st.sampled_from([b"", b"\xff", b"\xe2\x82", b"\xc0"]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_text_is_utf8(text: str, shift: int, wrong: bytes) -> None:
     """
     A body passes exactly if all of it is UTF-8, also in fields that are skipped, and also where a

@@ -29,7 +29,7 @@ def lines(written: bytes) -> dict[bytes, bytes]:
     return dict(line.split(b": ", 1) for line in written.split(b"\r\n")[:-1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(names | anything, st.just(b"v"), max_size=8), st.none() | lists)
 def test_only_the_allowed_reach_an_engine(
     headers: dict[bytes, bytes], connection: bytes | None
@@ -49,7 +49,7 @@ def test_only_the_allowed_reach_an_engine(
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(names | anything, st.just(b"v")), max_size=8), st.none() | lists)
 def test_all_but_the_dropped_come_back(
     headers: list[tuple[bytes, bytes]], connection: bytes | None

@@ -12,7 +12,7 @@ from headrace.gateway.send.stream import MAX_FRAME_BYTES, Frames, Renamer, find_
 from headrace.types import Usage
 from tests.gateway.spelling import pieces
 
-quick = settings(max_examples=300, deadline=None)
+quick = settings(max_examples=300)
 TEXTS = ['"usage": {"prompt_tokens": 9}', "[DONE]", "data: x\n\n", '{"model":"up"}', "é", " "]
 REPORT = {"prompt_tokens": 33, "completion_tokens": 8, "prompt_tokens_details": None}
 
@@ -147,7 +147,7 @@ class TestFrames:
 
         assert Usage(13, 7, 4) == frames.usage()
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.integers(-9, 9), st.lists(st.integers(0, 3 * MAX_FRAME_BYTES), max_size=5))
     def test_a_frame_beyond_the_limit_passes(self, more: int, cuts: list[int]) -> None:
         """A frame that is too large to be held loses nothing; what follows it is whole again."""
@@ -229,7 +229,7 @@ scraps = st.sampled_from(
 
 
 class TestRenamer:
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(names, names, st.lists(scraps | names.map(json.dumps)), cuts)
     def test_pieces_are_renamed_as_the_whole(
         self, served: str, asked: str, text: list[str], cuts: list[int]
