@@ -90,7 +90,7 @@ class TestBanner:
         return Facts("http://127.0.0.1:8000", "tiny", WEIGHTS, Engine(), backends)
 
     def test_tells_everything(self) -> None:
-        """URL, base URL, model with its size and context, a curl, the chat, and how to stop."""
+        """URL, base URL, model with its size, a curl, the chat, how to look, and how to stop."""
         banner, file = self.show(terminal=False)
 
         banner.open(self.facts(backends=2))
@@ -104,6 +104,7 @@ class TestBanner:
             "http://127.0.0.1:8000/v1   base_url",
             "backends 2   from the configuration",
             "headrace chat\n",
+            "headrace explain --last, headrace why\n",
             "Ctrl-C stops",
             "ready in 1.2 s",
         ):

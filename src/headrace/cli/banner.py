@@ -16,6 +16,7 @@ from headrace.engines.llamacpp import Weights
 from headrace.engines.supervisor import Change, State
 
 DEFAULT_URL = "http://127.0.0.1:8000"  # where `headrace chat` looks by itself
+_LOOKS = "headrace top, headrace explain --last, headrace why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Banner:
         self._print(Text("\n  Try it:\n", "dim"))
         for line in (*curl(facts.url, facts.model), "", chat(facts.url)):
             self._print(Text(f"    {line}" if line else "", "green"))
+        self._print(Text.assemble(("\n  What it does, and why:   ", "dim"), (_LOOKS, "green")))
         self._print(Text("\n  Ctrl-C stops the engine and the gateway.\n", "dim"))
 
     @contextmanager
