@@ -2,6 +2,7 @@
 
 from benchmarks.scrape.__main__ import OPENMETRICS, gateway, table
 from headrace.telemetry.exhibit import openmetrics
+from tests.telemetry.exposed import exposed
 
 
 def test_everything_is_there() -> None:
@@ -10,7 +11,7 @@ def test_everything_is_there() -> None:
     text = openmetrics(made.metrics.registry).decode()
 
     assert {f"gpu-{n}:8000" for n in range(3)} <= {
-        labels["replica"] for _, labels, _ in made.metrics.samples() if "replica" in labels
+        labels["replica"] for _, labels, _ in exposed(made.metrics) if "replica" in labels
     }
     assert all(f'tenant="tenant-{n}"' in text for n in range(4))
     assert 'request_id="req_' in text

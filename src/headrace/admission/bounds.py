@@ -26,7 +26,6 @@ from headrace.config.prices import DECIMALS
 from headrace.errors import ConfigError
 
 MAX_TOKENS = "max_tokens"
-SCOPES = ("key", "tenant", "tenant_model", "model")
 
 
 class Shape(NamedTuple):

@@ -27,7 +27,6 @@ from headrace.metering.prices import Book, Tariff, exact, money
 from headrace.metering.report import GROUPS, Line, Span, Usage, Worked, counts
 from headrace.metering.stores import reading
 
-PER_MILLION = 8  # decimals of a price
 AGO = re.compile(r"(\d{1,5})([hdw])")
 HOURS = {"h": 1, "d": 24, "w": 168}
 

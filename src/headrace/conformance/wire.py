@@ -308,10 +308,6 @@ class Client:
         self.buffer += data
         return bool(data)
 
-    def half_close(self) -> None:
-        """Say that nothing more will be sent, and keep reading."""
-        self._socket.shutdown(socket.SHUT_WR)
-
     def close(self) -> None:
         """Hang up in order (FIN)."""
         self.closed = True

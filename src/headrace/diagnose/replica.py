@@ -31,7 +31,6 @@ class Machine:
     hits: Seen  # share of prompt tokens that were found in its cache
     silent_s: float
     ready: float  # at the end: 1, 0, or NaN for unknown
-    was_ready: float
     new: bool  # not there when the usual began
 
 
@@ -66,7 +65,6 @@ def machine(lens: Lens, name: str) -> Machine:
         hits=lens.quotient("e_hits", "e_queries", name),
         silent_s=lens.last("r_silent", name),
         ready=lens.last("r_ready", name),
-        was_ready=was.usual,
         new=not known(there) or ready == 0,
     )
 

@@ -4,7 +4,7 @@ any.
 """
 
 from collections import Counter as TallyCounter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from operator import attrgetter
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
@@ -135,13 +135,6 @@ class Metrics:
     def forget(self, replica: str) -> None:
         """A replica has left: its series go, so that those of pods do not pile up."""
         self._histograms.forget(replica)
-
-    def samples(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
-        """Name, labels and value of everything that a scrape would show, buckets apart."""
-        for family in self.registry.collect():
-            for sample in family.samples:
-                if "le" not in sample.labels:
-                    yield sample.name, sample.labels, sample.value
 
     def columns(self, wanted: Container[str]) -> Iterator[Column]:
         """The values of these metrics, many series at once; cheaper than their samples."""

@@ -2,6 +2,7 @@
 
 from headrace.config.schema import Config
 from headrace.gateway.app import Gateway
+from tests.telemetry.exposed import exposed
 
 
 def test_a_prometheus_makes_the_history_needless() -> None:
@@ -17,6 +18,6 @@ async def test_the_loop_is_watched() -> None:
     """Each tick of the watchdog leaves a delay in the metrics."""
     gateway = Gateway(Config())
     gateway.instruments.late(0.02)
-    found = {name: value for name, _, value in gateway.metrics.samples()}
+    found = {name: value for name, _, value in exposed(gateway.metrics)}
 
     assert 0.02 == found["headrace_event_loop_delay_seconds_sum"]

@@ -7,6 +7,7 @@ from headrace.diagnose.snapshot import known
 from headrace.gateway.records.recorder import Recorder, reading
 from headrace.telemetry.columns import Column
 from tests.edge.rig import Rig, ask, eventually
+from tests.telemetry.exposed import exposed
 
 
 def test_a_reading() -> None:
@@ -72,7 +73,7 @@ async def test_columns_are_what_a_scrape_shows(rig: Rig) -> None:
     gateway = await rig.gateway(diagnosis={"enabled": False}, health={"interval_s": 3600})
     await rig.post(ask())
     gateway.log.count()
-    samples = [(name, labels, value) for name, labels, value in gateway.metrics.samples()]
+    samples = [*exposed(gateway.metrics)]
     columns = gateway.metrics.columns({name for name, _, _ in samples})
     found = {
         (metric, frozenset(zip(labels, key, strict=True))): value

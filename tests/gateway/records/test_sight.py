@@ -6,6 +6,7 @@ from headrace.gateway.records.sight import PHASES
 from headrace.telemetry.live import TABLE
 from headrace.telemetry.metrics import MAX_TENANTS, UNKNOWN
 from tests.edge.rig import Rig, ask, eventually, streamed
+from tests.telemetry.exposed import exposed
 
 
 async def test_phases_of_running_requests(rig: Rig) -> None:
@@ -73,12 +74,12 @@ async def test_series_of_replicas_go_with_them(rig: Rig) -> None:
     name = engine.url.removeprefix("http://")
 
     def shown() -> bool:
-        return any(labels.get("replica") == name for _, labels, _ in gateway.metrics.samples())
+        return any(labels.get("replica") == name for _, labels, _ in exposed(gateway.metrics))
 
     gateway.log.flush()
     await eventually(shown)
     gateway.fleet.remove(name)
     assert not any(
         labels.get("replica") == name and sample.startswith("headrace_replica_time")
-        for sample, labels, _ in gateway.metrics.samples()
+        for sample, labels, _ in exposed(gateway.metrics)
     )

@@ -70,8 +70,9 @@ class Parameters:
         }
         if caller.tenant not in self._trusted:
             self._controls(found)
-        for name in found.keys() & LOOKS.keys() if self._bounds.enabled else ():
-            self._look_once(name, found[name])
+        for name, data in found.items() if self._bounds.enabled else ():
+            if name in LOOKS:
+                self._look_once(name, data)
 
     # --- below ------------------------------------------------------------------------------
 
