@@ -39,7 +39,6 @@ def machine(lens: Lens, name: str) -> Machine:
     oldest = lens.bases[-1] if lens.bases else lens.focus
     there = lens.total(oldest, "r_inflight", name)
     ready = lens.total(oldest, "r_ready", name)
-    was = lens.level("r_ready", name)
     return Machine(
         name=name,
         sent=lens.level("r_sent", name),
