@@ -8,10 +8,8 @@ import asyncio
 import itertools
 import os
 import re
-import time
 from array import array
 from collections import deque
-from urllib.parse import unquote
 
 from headrace import __version__
 from headrace.config.backends import Model
@@ -27,10 +25,11 @@ from headrace.gateway import answers
 from headrace.gateway.accounts import tally
 from headrace.gateway.accounts.quota import Quota
 from headrace.gateway.clocks import Watchdog, now
-from headrace.gateway.door import local, routes
+from headrace.gateway.door import routes
 from headrace.gateway.door.client import Client
 from headrace.gateway.door.entrance import await_key, door, identify, known
 from headrace.gateway.door.listener import listen, unheard
+from headrace.gateway.door.local import Local
 from headrace.gateway.door.request import Budget, Request
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.guards.guarding import guarding
@@ -90,9 +89,7 @@ class Gateway:
         self.draining = False
         self.port = config.server.port
         self._active: set[Exchange] = set()
-        self._scrapes: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._created = int(time.time())
         self._ids = itertools.count()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self.metrics = Metrics([*self.fleet.groups], [endpoint.path for endpoint in routes.ALL])
@@ -125,6 +122,9 @@ class Gateway:
             config, self.catalogue, self.fleet, self.placement, self.log, self.steer
         )
         self.floor = Floor(self.fleet, EngineMetrics(self.metrics.registry, Why), self.placement)
+        self.local = Local(
+            self.catalogue, self.fleet, self.floor, self._render, lambda: self.draining
+        )
         self.door = door(config, self.state, self.log)
         for backend in config.backends:
             self.fleet.add(backend)
@@ -319,7 +319,11 @@ class Gateway:
             return
         endpoint = request.endpoint or routes.find(request.method, request.path)
         if endpoint.kind == "local":
-            self._local(endpoint, request, client)
+            try:
+                name = answers.request_id(self._request_id(request))
+                self.local.answer(endpoint, request, client, name)
+            except ApiError as error:
+                self.refuse(request, client, error)
             return
         exchange = Exchange(request, client, endpoint, self._request_id(request), self)
         self._active.add(exchange)
@@ -352,39 +356,6 @@ class Gateway:
         self.log.record(record, exchange.times)
 
     # --- below -----------------------------------------------------------------------------
-
-    def _local(self, endpoint: routes.Endpoint, request: Request, client: Client) -> None:
-        request_id = answers.request_id(self._request_id(request))
-        headers = answers.JSON + request_id
-        request.drop()
-        if endpoint.path == "/metrics":
-            accept = request.headers.get(b"accept", b"").decode("latin-1")
-            scrape = self._scrape(client, request_id, accept)
-            self._scrapes.add(task := self._loop.create_task(scrape))
-            task.add_done_callback(self._scrapes.discard)
-        elif endpoint.path == "/health":
-            client.answer(200, headers, b'{"status":"ok"}')
-        elif endpoint.path == "/ready":
-            status, body = local.ready(self.floor, self.fleet, draining=self.draining)
-            retry = b"retry-after: 1\r\n" if status == 503 else b""
-            client.answer(status, headers + retry, body)
-        elif endpoint.path == "/v1/models":
-            client.answer(200, headers, local.models(self.catalogue, self._created, request.caller))
-        else:
-            self._one_model(request, client, headers)
-
-    def _one_model(self, request: Request, client: Client, headers: bytes) -> None:
-        name = unquote(request.path.removeprefix("/v1/models/"))
-        try:
-            body = local.model(self.catalogue, name, self._created, request.caller)
-            client.answer(200, headers, body)
-        except ApiError as error:
-            self.refuse(request, client, error)
-
-    async def _scrape(self, client: Client, headers: bytes, accept: str) -> None:
-        page = await self._loop.run_in_executor(None, self._render, accept)
-        kind = b"content-type: %b\r\n" % page.content_type.encode()
-        client.answer(200, kind + headers, page.text)
 
     def _render(self, accept: str) -> Page:
         self.log.count()  # so that a scrape sees every request that was answered before it

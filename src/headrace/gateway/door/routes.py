@@ -3,7 +3,7 @@ The public endpoints: one row each. A row says how the body names its model and 
 look.
 
 What happens with a request is pipeline.py's work; the endpoints that are answered here and not by
-an engine (models, health, readiness, metrics) have their functions in local.py.
+an engine (models, health, readiness, metrics) are local.py's.
 """
 
 from typing import Literal
