@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.diagnosis.crowd import Crowd
-from benchmarks.diagnosis.stage import TENANTS, Ports, Stage, interrupted
+from benchmarks.diagnosis.stage import TENANTS, Ports, Stage, interrupted, orderly
 
 INTERVAL_S = 2.0  # between two readings; the gateway's default is 5 s, and all else takes longer
 USUAL_S, FAULT_S = 80.0, 26.0  # 40 and 13 readings
@@ -39,6 +39,11 @@ class Play:
         crowd = Crowd(self.stage, 99, tenants or TENANTS)
         crowd.rate = rate
         self.ends.append(self.group.create_task(crowd.run()).cancel)
+
+    def end(self) -> None:
+        """Undo what goes on by itself."""
+        for end in self.ends:
+            end()
 
 
 Inject = Callable[[Play], Awaitable[None]]
@@ -164,12 +169,14 @@ async def once(case: Case, seed: int, folder: Path, ports: Ports) -> dict[str, A
         async with asyncio.TaskGroup() as group:
             task = group.create_task(crowd.run())
             play = Play(stage, crowd, group)
-            await asyncio.sleep(USUAL_S)
-            await case.inject(play)
-            await asyncio.sleep(FAULT_S)
-            found = await stage.why()
-            for end in (*play.ends, task.cancel):
-                end()
+            try:
+                await asyncio.sleep(USUAL_S)
+                await case.inject(play)
+                await asyncio.sleep(FAULT_S)
+                found = await stage.why()
+            finally:  # or a gateway that gets no core would take long to end
+                play.end()
+                task.cancel()
         return {**found, "statuses": crowd.ended}
 
 
@@ -225,7 +232,7 @@ def main() -> None:
     names = given.cases or [*CASES]
     if given.keep is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
-    rows = asyncio.run(many(names, given.times, given.beside, given.keep))
+    rows = orderly(many(names, given.times, given.beside, given.keep))
     text = table(names, rows)
     print(text)
     if given.write:

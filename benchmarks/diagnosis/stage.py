@@ -9,10 +9,10 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
@@ -20,11 +20,15 @@ from headrace.admission.file import FileStore
 from headrace.admission.office import Office, Order
 from headrace.config.identity import Identity, Tenant
 
+T = TypeVar("T")
+
 TENANTS = ("acme", "globex", "initech", "umbrella")
 START_S = 120.0  # for a process, on a machine that has other things to do
 END_S = 20.0
 MODEL = "sim"
 REPLICAS = 3
+# util-linux: the program ends with us even if we are killed, and even if it is stopped then.
+LEASH = ("setpriv", "--pdeathsig", "KILL")
 
 
 class Process:
@@ -36,7 +40,10 @@ class Process:
 
     async def start(self, *words: str) -> None:
         with self._log.open("ab") as log:
-            self._child = await asyncio.create_subprocess_exec(*words, stdout=log, stderr=log)
+            self._child = await asyncio.create_subprocess_exec(
+                *LEASH, *words, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for us, who end it
+            )  # fmt: skip
 
     def send(self, number: signal.Signals) -> None:
         """A signal, if it still runs."""
@@ -278,3 +285,35 @@ def interrupted(process: Process, share: float, period_s: float = 0.3) -> Callab
 
     task = asyncio.create_task(pulse())
     return task.cancel
+
+
+def orderly(work: Coroutine[Any, Any, T]) -> T:
+    """
+    Run it; SIGTERM, SIGHUP or Ctrl-C cancel it, and what it started ends before we do.
+
+    Raises:
+        SystemExit: with 128 and the signal's number, when it was one.
+
+    """
+    told: list[signal.Signals] = []
+
+    async def run() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def tell(number: signal.Signals) -> None:
+            told.append(number)
+            print(f"{number.name}: the processes of running cases end first.", file=sys.stderr)
+            if len(told) == 1:
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, tell, number)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        raise SystemExit(128 + told[0]) from None

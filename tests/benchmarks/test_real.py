@@ -1,6 +1,10 @@
 """The benchmark of the diagnosis before a real gateway: its cases, its table, its stage."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -77,3 +81,52 @@ def test_a_process_is_interrupted_and_goes_on(tmp_path: Path) -> None:
         return process.said()
 
     assert "1\n2\n3\nend\n" == asyncio.run(ended())
+
+
+STARTED = """
+import asyncio, sys
+from pathlib import Path
+from benchmarks.diagnosis.stage import Process, orderly
+
+async def work():
+    process = Process(Path(sys.argv[1]), "child")
+    try:
+        await process.start("sh", "-c", "echo $$; kill -STOP $$; sleep 600")
+        while not process.said():
+            await asyncio.sleep(0.01)
+        print(process.said(), end="", flush=True)
+        await asyncio.sleep(600)
+    finally:
+        await process.end()
+
+orderly(work())
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """However the benchmark is ended, its processes end, and those that were stopped, too."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stdout is not None
+        child = int(bench.stdout.readline())
+        bench.send_signal(number)
+        code = bench.wait()
+    deadline = time.monotonic() + 10
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the system ends what a killed process leaves a moment later
+
+    assert not _runs(child)
+    assert (-number if number is signal.SIGKILL else 128 + number) == code
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
