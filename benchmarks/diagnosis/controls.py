@@ -132,6 +132,27 @@ def _one_error(world: World, share: float) -> None:
     world.nodes[0].errors = share
 
 
+def _leaving(requests: list[Request], _random: Random) -> list[Request]:
+    """The job of one of the seven tenants is done after four minutes."""
+    return [each for each in requests if each.session % 7 != 4 or each.arrival_s < 240.0]
+
+
+def _step(requests: list[Request], random: Random) -> list[Request]:
+    """A mail went out: from four minutes on there is a fifth more to do, and room for it."""
+    return [each for each in requests if each.arrival_s > 240.0 or random.random() < 0.83]
+
+
+def _mixed(world: World) -> None:
+    """GPUs of the fleet are not all alike: one has always been slower."""
+    node = world.nodes[-1]
+    node.slow = 1.5
+
+
+def _phones(world: World) -> None:
+    """Some clients are on slow networks, and always were."""
+    world.readers, world.reading_s = 0.03, 10.0
+
+
 CONTROLS = (
     Control("steady"),
     Control("a day's wave", shape=_wave),
@@ -144,9 +165,13 @@ CONTROLS = (
     Control("a tenant joins", shape=_joining),
     Control("a restart", shape=_quiet, happen=_restart),
     Control("usual noise", happen=_noise),
-    Control("evening", shape=_down, held=True),
-    Control("a restless hour", shape=_lunch, held=True),
-    Control("all started anew", shape=_quiet, happen=_all_cold, held=True),
-    Control("scale-down", shape=_night, happen=_scale_down, held=True),
-    Control("a single error", happen=_blip, held=True),
+    Control("evening", shape=_down),
+    Control("a restless hour", shape=_lunch),
+    Control("all started anew", shape=_quiet, happen=_all_cold),
+    Control("scale-down", shape=_night, happen=_scale_down),
+    Control("a single error", happen=_blip),
+    Control("a tenant leaves", shape=_leaving, held=True),
+    Control("a fifth more", shape=_step, held=True),
+    Control("unequal GPUs", happen=_mixed, held=True),
+    Control("slow networks", happen=_phones, held=True),
 )

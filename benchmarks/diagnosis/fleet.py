@@ -36,6 +36,7 @@ class Node:
         self.lossy = 0.0  # share of ways on which a packet is sent again, a second later
         self.forgetful = False  # its prefix cache is emptied again and again
         self.unread = False  # its metrics cannot be read
+        self.most = 0  # jobs, beyond which it answers 503; 0: no limit
         self.empty = 0.0  # share of requests that it answers with one token
         self.cut = 0.0  # share of streams that break off behind their first token
         self.skew_s = 0.0  # of its clock
@@ -56,7 +57,12 @@ class Node:
 
     def gap_s(self, since_s: float) -> float:
         """The median iteration since then: the median pause of a stream that began there."""
-        found = sorted(took for at_s, took in self.steps if at_s > since_s)
+        found = []
+        for at_s, took in reversed(self.steps):  # the latest first: most of them are long past
+            if at_s <= since_s:
+                break
+            found.append(took)
+        found.sort()
         return found[len(found) // 2] if found else 0.0
 
     def plan(self) -> float:

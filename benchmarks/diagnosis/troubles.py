@@ -1,7 +1,6 @@
 """
-More that breaks in a fleet, as those who run one meet it. The first part was run once with the
-table as it was, and then looked at; the second part, ``sealed``, was written with it, and run only
-for the score. Which names are right is scenarios.py's.
+More that breaks in a fleet, as those who run one meet it. All of it was held out once, run for
+the score, and then looked at. Which names are right is scenarios.py's.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +9,6 @@ from dataclasses import replace
 from benchmarks.diagnosis.fleet import Node
 from benchmarks.diagnosis.world import World
 from headrace.simulate.trace import Request
-
-# --- looked at after its first run ---------------------------------------------------------------
 
 
 def heat(world: World, severity: int) -> None:
@@ -137,9 +134,6 @@ def leak(world: World, severity: int) -> None:
     shrink()
 
 
-# --- sealed -------------------------------------------------------------------------------------
-
-
 def rollout_forgetful(world: World, severity: int) -> None:
     """New replicas were started without a prefix cache."""
     for node in world.nodes[: (1, 2, 3)[severity]]:
@@ -195,7 +189,7 @@ def prefill_half(world: World, severity: int) -> None:
 
 def stuttering_state(world: World, severity: int) -> None:
     """The shared state stands still now and then, as while it writes a snapshot."""
-    _sometimes(world, 0.4, lambda on: _state_s(world, (0.2, 0.5, 1.0)[severity] if on else 0.0008))
+    sometimes(world, 0.4, lambda on: _state_s(world, (0.2, 0.5, 1.0)[severity] if on else 0.0008))
 
 
 def _state_s(world: World, seconds: float) -> None:
@@ -208,7 +202,7 @@ def pauses(world: World, severity: int) -> None:
     def pause(on: object) -> None:
         world.late_s = (0.15, 0.4, 1.0)[severity] if on else 0.0
 
-    _sometimes(world, 0.5, pause)
+    sometimes(world, 0.5, pause)
 
 
 def other_service(world: World, severity: int) -> None:
@@ -254,6 +248,16 @@ def growth(world: World, severity: int) -> None:
         world.at(at_s, world.arrive, request, f"tenant-{random.randrange(7)}")
 
 
+def sometimes(world: World, share: float, turn: Callable[[bool], None]) -> None:
+    """Every two seconds it is on or off, by chance."""
+
+    def again() -> None:
+        turn(world.random.random() < share)
+        world.at(world.now_s + 2.0, again)
+
+    again()
+
+
 # --- below --------------------------------------------------------------------------------------
 
 
@@ -270,13 +274,3 @@ def _requests(world: World) -> Iterator[Request]:
     for _, _, call, args in world.events:
         if call == world.arrive:
             yield args[0]
-
-
-def _sometimes(world: World, share: float, turn: Callable[[bool], None]) -> None:
-    """Every two seconds it is on or off, by chance."""
-
-    def again() -> None:
-        turn(world.random.random() < share)
-        world.at(world.now_s + 2.0, again)
-
-    again()

@@ -84,12 +84,13 @@ class World:
         self.ledger_up = True
         self.refuse: dict[str, tuple[float, str]] = {}  # outcome -> share, tenant or ""
         self.insist = 0  # how often a request that was refused is sent again
+        self.longest_s: float | None = None  # a stream, before something cuts it
+        self.scattered = 0.0  # share of requests that go to any replica
         self.pinned = 0.0  # share of requests that all go to the first replica
         self.patience_s: float | None = None
         self.impatient = 0.0  # share of clients with that patience
         self.resend = 0  # how often they ask again
-        self.readers = 0.0  # share of clients that read slowly
-        self.reading_s = 20.0
+        self.readers, self.reading_s = 0.0, 20.0  # share of clients that read slowly, and how long
         self.reshape: Callable[[Request], Request] | None = None
         self.stuck_detection = True
         self._numbers = 10_000_000
@@ -221,8 +222,15 @@ class World:
                 self._policy.ended(job, self.now_s)
             else:
                 ask.believed = self._policy.believed(job)
-                pinned = self.pinned and 0 in self.live and self.random.random() < self.pinned
-                self._place(ask, 0 if pinned else number)
+                self._place(ask, self._diverted(number))
+
+    def _diverted(self, number: int) -> int:
+        """Where a request really goes, when something overrules the router."""
+        if self.pinned and 0 in self.live and self.random.random() < self.pinned:
+            return 0
+        if self.scattered and self.random.random() < self.scattered:
+            return self.random.choice([*self.live])
+        return number
 
     def _place(self, ask: Ask, number: int) -> None:
         node = self.nodes[number]
@@ -239,7 +247,8 @@ class World:
     def _reach(self, ask: Ask, node: Node, attempt: int) -> None:
         if ask.over or ask.attempts != attempt:
             return
-        if node.down or self.random.random() < node.errors:
+        full = node.most and len(node.engine.jobs) >= node.most
+        if node.down or full or self.random.random() < node.errors:
             self._failed(ask, node)
             return
         ask.at_engine_s = self.now_s
@@ -335,6 +344,8 @@ class World:
         self._policy.first(ask.job, self.now_s)
         if ask.node.cut and self.random.random() < ask.node.cut:
             self.at(self.now_s + self.random.random(), self._cut, ask, ask.node)
+        if self.longest_s is not None:
+            self.at(self.now_s + self.longest_s, self._cut, ask, ask.node)
         self._dispatch()
 
     def _cut(self, ask: Ask, node: Node) -> None:

@@ -104,6 +104,7 @@ class Lens:
         self.end_s = end_s
         self.bases = _bases(snapshot, since_s, end_s)
         self._steps = _single(self.bases)
+        self._totals: dict[tuple[bool, int, int, str, tuple[str | None, ...]], float] = {}
         self._index: dict[str, list[tuple[tuple[str, ...], Key]]] = {}
         for key in {**snapshot.coarse.series, **fine.series}:
             self._index.setdefault(key[0], []).append((key[1], key))
@@ -119,16 +120,11 @@ class Lens:
 
     def total(self, span: Span, name: str, *labels: str | None) -> float:
         """The mean of a series over a span, summed over the labels that are None; NaN: unknown."""
-        found = False
-        result = 0.0
-        for values, key in self._index.get(name, ()):
-            if any(w is not None and w != v for w, v in zip(labels, values, strict=False)):
-                continue
-            mean = _mean(span.grid.series.get(key, ())[span.begin : span.end])
-            if known(mean):
-                found = True
-                result += mean
-        return result if found else NAN
+        key = (span.grid is self.focus.grid, span.begin, span.end, name, labels)
+        found = self._totals.get(key)  # many rows ask for the same
+        if found is None:
+            found = self._totals[key] = self._total(span, name, labels)
+        return found
 
     def last(self, name: str, *labels: str | None) -> float:
         """A gauge's sum at the end of the focus; NaN where it is not known."""
@@ -165,6 +161,18 @@ class Lens:
         return self.total(span, above, *labels) / divisor if divisor > 0 else NAN
 
     # --- below -----------------------------------------------------------------------------
+
+    def _total(self, span: Span, name: str, labels: tuple[str | None, ...]) -> float:
+        found = False
+        result = 0.0
+        for values, key in self._index.get(name, ()):
+            if any(w is not None and w != v for w, v in zip(labels, values, strict=False)):
+                continue
+            mean = _mean(span.grid.series.get(key, ())[span.begin : span.end])
+            if known(mean):
+                found = True
+                result += mean
+        return result if found else NAN
 
     def _error(self, above: str, below: str, *labels: str | None) -> float:
         """
