@@ -10,6 +10,7 @@ from headrace.config.section import Section
 CONTROLS: dict[str, str] = {
     "chat_template": "a program that the engine would run",
     "mm_processor_kwargs": "settings of the engine's processor, such as whose code it loads",
+    "media_io_kwargs": "settings of the engine's reader of media, such as how much it unpacks",
     "kv_transfer_params": "it names KV cache of others",
     "ec_transfer_params": "it names cached images of others",
     "priority": "it overtakes others in the engine's queue",
@@ -27,6 +28,9 @@ CONTROLS: dict[str, str] = {
     "id_slot": "it chooses an engine's part, which is the gateway's to do",
 }
 """What engines read from a body and strangers must not say, and why."""
+
+USUAL: dict[str, object] = {"priority": 0, "id_slot": -1}
+"""What some of them are where nobody says anything: clients that write it out ask for nothing."""
 
 
 class Schemas(Section):

@@ -1,9 +1,15 @@
 """parameters.py: what a client may not say to an engine, and forms that no engine is asked for."""
 
 import json
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from anthropic.types import message_count_tokens_params, message_create_params
+from anthropic.types.beta import message_create_params as beta
+from openai.types import completion_create_params, embedding_create_params
+from openai.types.audio import transcription_create_params
+from openai.types.chat import completion_create_params as chat
+from openai.types.responses import response_create_params
 
 from headrace.admission.types import NOBODY, Caller
 from headrace.config.parameters import CONTROLS
@@ -17,6 +23,16 @@ from tests.edge.rig import Rig, anthropic_error, ask, openai_error
 BAD: dict[str, Any] = {"type": "object", "properties": {"foo": "bar"}}
 GOOD: dict[str, Any] = {"type": "object", "properties": {"foo": {"type": "string"}}}
 NO_PATTERN = "(a"
+TYPED = (
+    chat.CompletionCreateParamsNonStreaming,
+    completion_create_params.CompletionCreateParamsNonStreaming,
+    embedding_create_params.EmbeddingCreateParams,
+    response_create_params.ResponseCreateParamsNonStreaming,
+    transcription_create_params.TranscriptionCreateParamsNonStreaming,
+    message_create_params.MessageCreateParamsNonStreaming,
+    message_count_tokens_params.MessageCountTokensParams,
+    beta.MessageCreateParamsNonStreaming,
+)
 
 
 def check(body: dict[str, Any] | bytes, caller: Caller = NOBODY, **settings: Any) -> None:
@@ -33,13 +49,37 @@ def refusal(body: dict[str, Any] | bytes, **settings: Any) -> BadRequest:
 @pytest.mark.parametrize("name", CONTROLS)
 def test_controls_are_refused(name: str) -> None:
     """What an operator should say is not for clients, by default; the error names the setting."""
-    error = refusal({"model": "m", name: 0})
+    error = refusal({"model": "m", name: 7})
 
     assert (400, name, "parameter_not_allowed") == (error.status, error.param, error.code)
     assert f"`{name}`" in error.message
     assert "`parameters.allow`" in error.message
     check({"model": "m", name: None})
-    check({"model": "m", name: 0}, allow=[name])
+    check({"model": "m", name: 7}, allow=[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("priority", 0), ("id_slot", -1), ("mm_processor_kwargs", {}), ("logits_processors", [])],
+)
+def test_what_asks_for_nothing(name: str, value: Any) -> None:
+    """Clients that write out what is so anyway ask for nothing, and pass."""
+    check({"model": "m", name: value})
+    refusal({"model": "m", name: [value, 1]})
+
+
+def test_a_parameter_by_the_way_of_another() -> None:
+    """
+    What is in ``vllm_xargs`` stands beside what vLLM makes of ``kv_transfer_params``, so that a
+    text would reach a connector which wants an object.
+    """
+    error = refusal({"model": "m", "vllm_xargs": {"mine": 1, "kv_transfer_params": "x"}})
+
+    assert ("vllm_xargs", "parameter_not_allowed") == (error.param, error.code)
+    assert "`kv_transfer_params` in `vllm_xargs`" in error.message
+    check({"model": "m", "vllm_xargs": {"mine": 1}})
+    check({"vllm_xargs": {"ec_transfer_params": 1}}, allow=["ec_transfer_params"])
+    check({"vllm_xargs": "no object"})
 
 
 def test_a_name_that_is_spelled_in_another_way() -> None:
@@ -55,6 +95,15 @@ def test_trusted_tenants() -> None:
     check(body, Caller(tenant="ops"), trusted=["ops"])
     refusal(body | {"user": "ops"}, trusted=["ops"])
     refusal(body, trusted=["ops"])
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_known_clients_send(typed: Any) -> None:
+    """No parameter that OpenAI's or Anthropic's SDK has a name for is refused for its name."""
+    named = set(get_type_hints(typed))
+
+    assert {"model"} < named
+    assert set() == named & {*CONTROLS, "chat_template_kwargs", "vllm_xargs"}
 
 
 def test_arguments_of_templates() -> None:
@@ -127,7 +176,7 @@ def test_forms(name: str, good: Any, bad: Any) -> None:
 
 def test_every_form_has_a_place() -> None:
     """What the scan stops at is looked at, and what is looked at stops the scan."""
-    looked = {*LOOKS} - {"tools"} | {"chat_template_kwargs"}
+    looked = {*LOOKS} - {"tools"} | {"chat_template_kwargs", "vllm_xargs"}
     assert looked == {*scan.FORMS}
 
 

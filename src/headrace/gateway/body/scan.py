@@ -99,9 +99,9 @@ class Body(Prompt):
 # Parameters that few requests have and that somebody has to look at, beside those of CONTROLS:
 # guards/parameters.py. That none is there is seen while a body is decoded, and costs no look.
 FORMS = (
-    "chat_template_kwargs", "response_format", "text", "functions", "guided_json", "guided_regex",
-    "guided_choice", "guided_grammar", "structured_outputs", "structural_tag", "output_format",
-    "output_config", "json_schema", "grammar", "regex", "ebnf",
+    "chat_template_kwargs", "vllm_xargs", "response_format", "text", "functions", "guided_json",
+    "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "structural_tag",
+    "output_format", "output_config", "json_schema", "grammar", "regex", "ebnf",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from headrace.admission.types import Caller
-from headrace.config.parameters import CONTROLS
+from headrace.config.parameters import CONTROLS, USUAL
 from headrace.config.parameters import Parameters as Settings
 from headrace.errors import BadRequest
 from headrace.gateway.body.scan import FORMS, NOTHING, Body, Usual
@@ -36,6 +36,11 @@ _asked = msgspec.json.Decoder(
     )
 )
 _ABSENT = frozenset({b"", b"null"})
+# With these a client asks for nothing, as if it had said nothing.
+_EMPTY = frozenset({b"{}", b"[]"})
+# Arguments by which vLLM hands on what it knows by another name at the top of a body, too:
+# https://github.com/vllm-project/vllm/blob/main/vllm/entrypoints/openai/chat_completion/protocol.py
+WITHIN = "vllm_xargs"
 
 Look = Callable[[Forms, Any], None]
 
@@ -77,17 +82,14 @@ class Parameters:
     # --- below ------------------------------------------------------------------------------
 
     def _controls(self, found: dict[str, bytes]) -> None:
-        for name in found:
+        for name, data in found.items():
+            if name in self._refused and data not in _EMPTY and not _is_usual(name, data):
+                raise self._refusal(name, name)
+        for name in _names(found, WITHIN):
             if name in self._refused:
-                raise BadRequest(
-                    f"The parameter `{name}` is refused here ({self._refused[name]}); leave it"
-                    " out, or ask the operator to allow it (`parameters.allow`).",
-                    param=name,
-                    code=NOT_ALLOWED,
-                )
-        given = found.get("chat_template_kwargs", b"")
-        if given[:1] == b"{" and "chat_template" in self._refused:
-            for name in _read("chat_template_kwargs", given):
+                raise self._refusal(WITHIN, name)
+        if "chat_template" in self._refused:
+            for name in _names(found, "chat_template_kwargs"):
                 if name in OWN:
                     raise BadRequest(
                         f"`chat_template_kwargs` must not have `{name}`, which is no argument of a"
@@ -96,6 +98,15 @@ class Parameters:
                         param="chat_template_kwargs",
                         code=NOT_ALLOWED,
                     )
+
+    def _refusal(self, param: str, name: str) -> BadRequest:
+        where = "" if param == name else f" in `{param}`"
+        return BadRequest(
+            f"The parameter `{name}`{where} is refused here ({self._refused[name]}); leave it"
+            " out, or ask the operator to allow it (`parameters.allow`).",
+            param=param,
+            code=NOT_ALLOWED,
+        )
 
     def _look_once(self, name: str, data: bytes) -> None:
         """Look at a form, unless just this one was looked at before."""
@@ -113,6 +124,18 @@ class Parameters:
             oldest = next(iter(self._known))
             del self._known[oldest]
             self._known_bytes -= len(oldest[1])
+
+
+def _names(found: dict[str, bytes], name: str) -> Iterator[str]:
+    """The names within a parameter that is an object."""
+    given = found.get(name, b"")
+    if given[:1] == b"{":
+        yield from _read(name, given)
+
+
+def _is_usual(name: str, data: bytes) -> bool:
+    """Whether a parameter says what is so without it."""
+    return name in USUAL and _read(name, data) == USUAL[name]
 
 
 def _unfit(name: str, why: str) -> BadRequest:
