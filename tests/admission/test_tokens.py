@@ -36,9 +36,9 @@ async def opened(server: JwksServer, tmp_path: Path) -> AsyncIterator[Callable[.
     """Opens a door that believes the server's issuer, with these settings of it."""
     doors: list[Door] = []
 
-    async def open_door(**issuer: Any) -> Door:
+    async def open_door(clock: Callable[[], float] = time.time, **issuer: Any) -> Door:
         place = Place(tmp_path, "acme", "umbrella", jwt=[server.issuer(**issuer)])
-        doors.append(door := place.door())
+        doors.append(door := place.door(clock=clock))
         await door.open("0.0.0.0")
         door.start()
         return door
@@ -126,9 +126,11 @@ def with_public_key_as_secret() -> str:
 
 BAD: dict[str, tuple[Callable[[], str], str]] = {
     "expired": (lambda: ONE.token(exp=int(time.time()) - 3600), "expired"),
-    "not yet": (lambda: ONE.token(nbf=int(time.time()) + 3600), "not yet valid"),
+    "not yet": (lambda: ONE.token(nbf=int(time.time()) + 3600), "not good yet"),
     "an end beyond numbers": (lambda: ONE.token(exp=10**400), "not good"),
     "a beginning beyond numbers": (lambda: ONE.token(nbf=float("inf")), "not good"),
+    "an end that is no number": (lambda: ONE.token(exp=True), "`exp` is no time"),
+    "a beginning that is no number": (lambda: ONE.token(nbf="1e3"), "`nbf` is no time"),
     "no end": (lambda: ONE.token(exp=None), "exp"),
     "another audience": (lambda: ONE.token(aud="others"), "[Aa]udience"),
     "no audience": (lambda: ONE.token(aud=None), "aud"),
@@ -170,16 +172,48 @@ async def test_clocks_may_be_apart(opened: Callable[..., Any]) -> None:
     assert "default" == (await enter(door, ONE.token(nbf=now + 10))).tenant
 
 
-async def test_remembered_until_it_expires(opened: Callable[..., Any]) -> None:
-    """A remembered token ends with its own time."""
-    door = await opened(leeway_s=0)
-    clock = [time.time()]
-    door._clock = lambda: clock[0]
-    token = ONE.token(exp=int(clock[0]) + 600)
-    await enter(door, token)
-    clock[0] += 601
-    with pytest.raises(Unauthorized, match="expired"):
-        door.enter(bearer(token))
+class TestClocks:
+    """The time of day is believed at once, whichever way it was set; refusals are not kept."""
+
+    async def test_remembered_until_it_expires(self, opened: Callable[..., Any]) -> None:
+        """A remembered token ends with its own time, also while a machine was suspended."""
+        clock = [time.time()]
+        door = await opened(clock=lambda: clock[0], leeway_s=0)
+        token = ONE.token(exp=int(clock[0]) + 600)
+        await enter(door, token)
+        clock[0] += 601
+        with pytest.raises(Unauthorized, match="token has expired"):
+            door.enter(bearer(token))
+
+    async def test_set_ahead_and_right_again(self, opened: Callable[..., Any]) -> None:
+        """What a clock that was wrong has refused is good when it is right, without a restart."""
+        clock = [time.time()]
+        door = await opened(clock=lambda: clock[0])
+        known, new = ONE.token(), ONE.token(jti="2")
+        await enter(door, known)
+        clock[0] += 10 * 365 * 86_400
+        for token in (known, new):
+            with pytest.raises(Unauthorized, match="expired"):
+                await enter(door, token)
+        clock[0] -= 10 * 365 * 86_400
+
+        assert "default" == (await enter(door, known)).tenant
+        assert "default" == (await enter(door, new)).tenant
+
+    async def test_set_back(self, opened: Callable[..., Any]) -> None:
+        """
+        A clock that is behind refuses what says that it begins later, and nothing else: a fresh
+        token without ``nbf`` is good, though it was made in what is its future.
+        """
+        clock = [time.time() - 3600]
+        door = await opened(clock=lambda: clock[0])
+        early = ONE.token(nbf=int(clock[0]) + 3600)
+        with pytest.raises(Unauthorized, match="not good yet"):
+            await enter(door, early)
+
+        assert "default" == (await enter(door, ONE.token())).tenant
+        clock[0] += 3600
+        assert "default" == (await enter(door, early)).tenant
 
 
 class TestRotation:

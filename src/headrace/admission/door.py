@@ -20,7 +20,7 @@ from headrace.admission.file import make_pepper, read_pepper
 from headrace.admission.table import Pass, Register, Salts, passes
 from headrace.admission.types import NOBODY, Caller
 from headrace.config.fleet import LOOPBACK
-from headrace.config.identity import Identity, Issuer, Tenant
+from headrace.config.identity import Identity, Tenant
 from headrace.errors import ConfigError, StartError, StateLost, Unauthorized
 from headrace.state.ending import end
 
@@ -107,7 +107,7 @@ class Door:
             found = stranger
         now = self._clock()
         if now >= found.until:
-            raise Unauthorized("The key has expired.")
+            raise Unauthorized(f"The {'key' if found.caller.key else 'token'} has expired.")
         found.used_at = now
         return found.caller
 
@@ -174,7 +174,8 @@ class Door:
                 " or let everybody in (`identity.anonymous: true`)."
             )
         if self._config.jwt:
-            self._tokens = _tokens(self._config.jwt, lambda: self.register, self._log)
+            made = _tokens()
+            self._tokens = made(self._config.jwt, lambda: self.register, self._log, self._clock)
 
     def start(self) -> None:
         """Follow the book, and read the issuers' public keys."""
@@ -323,7 +324,7 @@ def _check(book: Book, pepper: str) -> None:
         )
 
 
-def _tokens(issuers: Sequence[Issuer], register: Callable[[], Register], log: Log) -> "Tokens":
+def _tokens() -> "type[Tokens]":
     """Imported only where they are wanted: PyJWT is an extra."""
     try:
         found = importlib.import_module("headrace.admission.tokens")
@@ -331,5 +332,5 @@ def _tokens(issuers: Sequence[Issuer], register: Callable[[], Register], log: Lo
         raise StartError(
             f"Tokens (`identity.jwt`) need PyJWT: pip install 'headrace[jwt]' ({error})."
         ) from None
-    tokens: Tokens = found.Tokens(issuers, register, log)
+    tokens: type[Tokens] = found.Tokens
     return tokens

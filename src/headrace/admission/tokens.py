@@ -1,16 +1,24 @@
 """
 Tokens of identity providers (JWT): checked by PyJWT, remembered until they expire. Imported only
 where an issuer is configured; their public keys are jwks.py's.
+
+The time of day is believed as it is, and at once when it is set: a machine that wakes has tokens
+that have ended meanwhile, and a clock that was wrong has refused what is good now. Nothing of what
+was refused is remembered.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jwt
+from jwt.types import Options
 
 from headrace.admission.jwks import Keys, Log
 from headrace.admission.table import Pass, Register
+from headrace.admission.types import Caller
 from headrace.config.identity import Issuer
 from headrace.errors import Unauthorized
 
@@ -19,20 +27,35 @@ MAX_TOKENS = 10_000
 # Longer ones are refused unseen: what is looked at before it is believed should be small.
 MAX_BYTES = 16 * 1024
 
-_REQUIRED = ["exp", "iss", "aud"]
+# Times are looked at here, by the door's own clock. `iat` says how old a token is and forbids
+# nothing: a clock that is behind must not refuse all fresh ones.
+# https://www.rfc-editor.org/rfc/rfc7519#section-4.1.6
+_OPTIONS: Options = {
+    "require": ["exp", "iss", "aud"],
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+}
 
 
 class Tokens:
     """The issuers, and the tokens of theirs that were found good."""
 
     def __init__(
-        self, issuers: Sequence[Issuer], register: Callable[[], Register], log: Log
+        self,
+        issuers: Sequence[Issuer],
+        register: Callable[[], Register],
+        log: Log,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``register`` gives the tenants that there are now."""
+        """``register`` gives the tenants that there are now, ``clock`` seconds since 1970."""
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._clock = clock
         self._register = register
         self.known: dict[bytes, Pass] = {}
-        self.keys = {name: Keys(each, log, self.forget) for name, each in self._issuers.items()}
+        self.keys = {
+            name: Keys(each, log, self.forget, clock) for name, each in self._issuers.items()
+        }
         self._built: dict[tuple[str, str, str], jwt.PyJWK] = {}
 
     def start(self) -> None:
@@ -93,10 +116,20 @@ class Tokens:
             algorithms=[algorithm],
             audience=issuer.audience,
             issuer=issuer.issuer,
-            leeway=issuer.leeway_s,
-            options={"require": _REQUIRED},
+            options=_OPTIONS,
         )
-        return self._admit(issuer, claims)
+        until = self._until(claims, issuer.leeway_s)
+        return Pass(self._caller(issuer, claims), until)
+
+    def _until(self, claims: Mapping[str, Any], leeway_s: float) -> float:
+        """When a token that is good now ends, in seconds since 1970."""
+        now = self._clock()
+        if now < _moment(claims, "nbf", now) - leeway_s:
+            raise Unauthorized("The token is not good yet (`nbf`).")
+        until = _moment(claims, "exp", now) + leeway_s
+        if now >= until:
+            raise Unauthorized("The token has expired.")
+        return until
 
     def _key(self, issuer: Issuer, kid: str, algorithm: str) -> "jwt.PyJWK | None":
         """The public key, made for the algorithm; an issuer's only one need not be named."""
@@ -113,7 +146,7 @@ class Tokens:
             self._built[named] = jwt.PyJWK(dict(data), algorithm)
         return self._built[named]
 
-    def _admit(self, issuer: Issuer, claims: Mapping[str, Any]) -> Pass:
+    def _caller(self, issuer: Issuer, claims: Mapping[str, Any]) -> Caller:
         tenant = issuer.tenant
         if issuer.tenant_claim is not None:
             said = claim(claims, issuer.tenant_claim)
@@ -124,7 +157,19 @@ class Tokens:
         caller = self._register().caller(tenant, priority=priority)
         if caller is None:
             raise Unauthorized("The token names no tenant that there is.")
-        return Pass(caller, float(claims["exp"]) + issuer.leeway_s)
+        return caller
+
+
+def _moment(claims: Mapping[str, Any], name: str, absent: float) -> float:
+    """
+    When a claim says that it is, in seconds since 1970.
+
+    https://www.rfc-editor.org/rfc/rfc7519#section-2 (NumericDate)
+    """
+    said = claims.get(name, absent)
+    if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said):
+        raise Unauthorized(f"The token is not good: `{name}` is no time.")
+    return float(said)
 
 
 def claim(claims: Mapping[str, Any], path: str) -> str:

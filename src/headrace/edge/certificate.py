@@ -28,21 +28,23 @@ class Pair:
     key: Path
 
 
-def self_signed(folder: Path, names: tuple[str, ...], days: int = DAYS) -> Pair:
+def self_signed(
+    folder: Path, names: tuple[str, ...], days: int = DAYS, now: datetime | None = None
+) -> Pair:
     """
     The certificate in ``folder``; a new one, good for ``days``, if there is none, or it ends soon,
-    or lacks a name.
+    lacks a name, is not its key's, or begins later: a clock that was set back made it.
 
     Raises:
         StartError: the folder cannot be written, or the package is not installed.
 
     """
-    folder = folder.expanduser()
+    folder, now = folder.expanduser(), now or datetime.now(UTC)
     pair = Pair(folder / "tls.crt", folder / "tls.key")
     try:
-        if not _is_good(pair, names):
+        if not _is_good(pair, names, now):
             folder.mkdir(parents=True, exist_ok=True)
-            cert, key = _make(names, days)
+            cert, key = _make(names, days, now)
             _write(pair.key, key)
             _write(pair.cert, cert)
     except OSError as error:
@@ -65,21 +67,23 @@ def expiry(cert: Path) -> float:
     return float(found.not_valid_after_utc.timestamp())
 
 
-def _is_good(pair: Pair, names: tuple[str, ...]) -> bool:
+def _is_good(pair: Pair, names: tuple[str, ...], now: datetime) -> bool:
     x509 = _library("cryptography.x509")
+    serialization = _library("cryptography.hazmat.primitives.serialization")
     if not pair.cert.exists() or not pair.key.exists():
         return False
     try:
         cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
+        key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
         named = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound):
+    except (ValueError, TypeError, x509.ExtensionNotFound):
         return False
-    return set(_names(x509, names)) == set(named) and (
-        datetime.now(UTC) + RENEW < cert.not_valid_after_utc
-    )
+    in_time = cert.not_valid_before_utc <= now and now + RENEW < cert.not_valid_after_utc
+    ours = key.public_key() == cert.public_key()  # not so if we were ended between the two files
+    return in_time and ours and set(_names(x509, names)) == set(named)
 
 
-def _make(names: tuple[str, ...], days: int) -> tuple[bytes, bytes]:
+def _make(names: tuple[str, ...], days: int, now: datetime) -> tuple[bytes, bytes]:
     """The PEM texts of a certificate and its key."""
     x509 = _library("cryptography.x509")
     hashes = _library("cryptography.hazmat.primitives.hashes")
@@ -87,7 +91,6 @@ def _make(names: tuple[str, ...], days: int) -> tuple[bytes, bytes]:
     elliptic = _library("cryptography.hazmat.primitives.asymmetric.ec")
     key = elliptic.generate_private_key(elliptic.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Headrace, self-signed")])
-    now = datetime.now(UTC)
     cert = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -62,6 +62,26 @@ def test_made_anew_before_its_end(tmp_path: Path) -> None:
     assert first != self_signed(tmp_path, NAMES).cert.read_bytes()
 
 
+@pytest.mark.parametrize("ahead", [timedelta(days=400), timedelta(days=-400)])
+def test_made_anew_when_the_clock_was_wrong(tmp_path: Path, ahead: timedelta) -> None:
+    """One that was made by a clock far ahead or behind is replaced when the clock is right."""
+    now = datetime.now(UTC)
+    first = self_signed(tmp_path, NAMES, now=now + ahead).cert.read_bytes()
+    second = made(self_signed(tmp_path, NAMES).cert)
+
+    assert first != (tmp_path / "tls.crt").read_bytes()
+    assert second.not_valid_before_utc < now < second.not_valid_after_utc
+
+
+def test_made_anew_where_the_key_is_anothers(tmp_path: Path) -> None:
+    """A certificate and a key that do not belong together, as a crash may leave them, are none."""
+    pair = self_signed(tmp_path, NAMES)
+    cert = pair.cert.read_bytes()
+    pair.key.write_bytes(self_signed(tmp_path / "other", NAMES).key.read_bytes())
+
+    assert cert != self_signed(tmp_path, NAMES).cert.read_bytes()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """One sentence says which setting to change."""
     (tmp_path / "file").write_text("")
