@@ -163,7 +163,7 @@ def _close(one: Archive) -> None:
 def _reached(one: Archive) -> None:
     """Let it write until it has; the server may need a moment."""
     for _ in range(100):
-        one._retry_at = 0.0
+        one._link.hurry()
         one.turn()
         if not one.seen().waiting:
             return
@@ -201,7 +201,7 @@ def test_a_write_whose_answer_was_lost(database: str) -> None:
     one.open()
     one.offer(Kept("once"), "")
     one.turn()
-    one._retry_at = 0.0
+    one._link.hurry()
     one.turn()
     _close(one)
 
@@ -290,7 +290,7 @@ def test_a_database_that_is_away(url: str) -> None:
     assert Stored(waiting=100, dropped=50) == one.seen()
 
     flaky.error = None
-    one._retry_at = 0.0
+    one._link.hurry()
     one.turn()
     flaky.error = StoreLost("reset")
     one.offer(Kept("later"), "")
@@ -321,7 +321,7 @@ def test_a_fault_does_not_end_the_thread(url: str) -> None:
     broken = Kept("broken")
     broken.story = None  # type: ignore[assignment] # which nothing can tell
     one.offer(broken, "")
-    one._safely()
+    one._rounds.once()
 
     assert ["archive_fault"] == told
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from headrace.config.metering import Metering
 from headrace.config.prices import Prices
-from headrace.metering import clerk as clerks
 from headrace.metering.clerk import Clerk, Item
 from headrace.metering.journal import Journal, begun_line, row_line
 from headrace.metering.prices import Book
@@ -84,7 +83,8 @@ class Desk:
 
     def soon(self) -> None:
         """As if time had passed: the clerk tries again, and tidies up."""
-        self.clerk._retry_at = self.clerk._rotate_at = self.clerk._tidy_at = 0.0
+        self.clerk._link.hurry()
+        self.clerk._rotate_at = self.clerk._tidy_at = 0.0
 
     def _event(self, name: str, **_: object) -> None:
         self.events.append(name)
@@ -242,25 +242,4 @@ def test_presence_of_several_gateways_is_not_added_up(tmp_path: Path) -> None:
         desk.clerk.turn()
 
     assert [(5, "gpu-1", 30.0, 15.0)] == desk.ledger.read("SELECT * FROM presence")
-    desk.close()
-
-
-def test_attempts_to_connect_have_pauses(tmp_path: Path) -> None:
-    """A ledger that is away is not asked at every turn, and the pauses grow to a bound."""
-    desk = Desk(tmp_path)
-    asked: list[float] = []
-
-    def refuse() -> Store:
-        asked.append(desk.clerk._retry_s)
-        raise StoreLost("nobody answers")
-
-    desk.clerk._connect = refuse
-    for _ in range(5):
-        desk.clerk.turn()
-    assert 1 == len(asked)
-    for _ in range(10):
-        desk.clerk._retry_at = 0.0
-        desk.clerk.turn()
-
-    assert clerks.RETRY_S[1] == asked[-1]
     desk.close()

@@ -50,7 +50,7 @@ class Desk:
         self.tracing.offer(kept, why)
 
     def sent(self) -> list[str]:
-        self.tracing._safely()
+        self.tracing._rounds.once()
         return [span for batch in self.exporter.batches for span in batch]
 
 

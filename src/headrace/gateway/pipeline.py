@@ -7,7 +7,6 @@ on the way ends in one ``except``, and ``settle`` runs exactly once however the 
 """
 
 import asyncio
-import traceback
 
 from headrace.admission.types import Caller
 from headrace.config.schema import Config
@@ -35,6 +34,7 @@ from headrace.gateway.send.dispatch import Dispatcher, RetryBudget
 from headrace.gateway.send.relay import Relay
 from headrace.routing.stickiness import Stickiness
 from headrace.telemetry.metrics import Metrics
+from headrace.telemetry.rounds import traced
 from headrace.telemetry.writer import Writer
 from headrace.types import RequestFacts
 
@@ -112,8 +112,7 @@ class Pipeline:
             self._log.event(
                 "internal_error",
                 **exchange.ids,
-                error=type(fault).__name__,  # its text may hold the client's words
-                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
+                **traced(fault),
             )
             _end(exchange, relay, Internal("The gateway failed here; its log says where."))
         finally:

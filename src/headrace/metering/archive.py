@@ -7,9 +7,7 @@ It is no ledger: when the database is away, what does not fit into the queue is 
 
 import itertools
 import os
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -19,13 +17,13 @@ import msgspec
 
 from headrace.config.metering import Metering
 from headrace.config.tracing import Archive as Config
-from headrace.errors import StartError
 from headrace.metering.clock import Clock
+from headrace.metering.link import Link
 from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused, open_store, reading
 from headrace.telemetry.decisions import Kept, Story
+from headrace.telemetry.rounds import Rounds
 
 BATCH = 200
-RETRY_S = (0.5, 10.0)  # between attempts to reach a database that is away: first, and at most
 TIDY_S = 60.0
 MILLION = 1_000_000
 
@@ -62,18 +60,18 @@ class Archive:
         self._config = config
         self._event = event
         self._chance = chance
-        self._connect = connect
         self._place = place(config)
+        self._link = Link(lambda: connect(self._place))
         self._queue: deque[tuple[str, Kept]] = deque()
         self._clock = Clock()
         self._identity = os.urandom(8).hex()
         self._ids = itertools.count()
-        self._store: Store | None = None
         self._up = False
-        self._retry_s, self._retry_at, self._tidy_at = RETRY_S[0], 0.0, 0.0
+        self._tidy_at = 0.0
         self._written = self._dropped = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds(
+            "headrace-archive", config.interval_s, self.turn, self._fault, self._end
+        )
 
     def open(self) -> None:
         """
@@ -84,23 +82,19 @@ class Archive:
 
         """
         try:
-            self._store = self._connect(self._place)
+            self._link.open()
         except StoreLost as error:
             self._event("archive_lost", archive=self._place.shown, reason=str(error))
-            self._retry_at = time.monotonic() + self._retry_s
-        self._up = self._store is not None
+        self._up = self._link.is_open
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="headrace-archive", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Write what waits, and end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stop.set()
-            thread.join(timeout=2 * self._config.timeout_s)
+        self._rounds.end()
+        self._rounds.wait(2 * self._config.timeout_s)
 
     def offer(self, kept: Kept, why: str) -> None:
         """A request has ended (``Taker``); notable ones are kept whatever the share."""
@@ -130,23 +124,15 @@ class Archive:
 
     # --- below -----------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._config.interval_s):
-            self._safely()
-        self._retry_at = 0.0
-        self._safely()
-        if self._store is not None:
-            self._store.close()
-
-    def _safely(self) -> None:
+    def _end(self) -> None:
+        self._link.hurry()
         try:
             self.turn()
-        except Exception as fault:  # noqa: BLE001 - the thread must go on, or nothing is kept
-            self._event(
-                "archive_fault",
-                error=type(fault).__name__,
-                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
-            )
+        finally:
+            self._link.close()
+
+    def _fault(self, **traced: object) -> None:
+        self._event("archive_fault", **traced)
 
     def turn(self) -> None:
         """Write what waits; remove what is too old, now and then."""
@@ -199,34 +185,14 @@ class Archive:
         )
 
     def _reach(self) -> Store:
-        """
-        The open database.
-
-        Raises:
-            StoreLost: it is away, or was so a moment ago.
-
-        """
-        if self._store is not None:
-            return self._store
-        now = time.monotonic()
-        if now < self._retry_at:
-            raise StoreLost("")
-        try:
-            self._store = self._connect(self._place)
-        except (StoreLost, StartError) as error:
-            self._retry_s, self._retry_at = min(2 * self._retry_s, RETRY_S[1]), now + self._retry_s
-            raise StoreLost(str(error)) from error
-        self._retry_s = RETRY_S[0]
+        store = self._link.reach()
         if not self._up:
             self._event("archive_back", archive=self._place.shown)
         self._up = True
-        return self._store
+        return store
 
     def _away(self, error: StoreLost) -> None:
-        store, self._store = self._store, None
-        if store is not None:
-            store.close()
-            self._retry_at = time.monotonic() + self._retry_s
+        self._link.drop()
         if self._up:
             self._event("archive_lost", archive=self._place.shown, reason=str(error))
         self._up = False

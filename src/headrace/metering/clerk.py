@@ -3,17 +3,15 @@ The clerk: one thread that writes rows to the ledger, and to files while the led
 replays these in order when the ledger is back. Where rows come from is the meter's business.
 """
 
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from headrace.config.metering import Metering
-from headrace.errors import StartError
 from headrace.metering.clock import Clock
 from headrace.metering.journal import Journal, Orphan, entries, row_line
+from headrace.metering.link import Link
 from headrace.metering.prices import DAY_US, MILLION, Book
 from headrace.metering.rows import Row, lost
 from headrace.metering.statements import (
@@ -24,8 +22,8 @@ from headrace.metering.statements import (
     UPSERT_PRESENCE,
 )
 from headrace.metering.stores import Statement, Store, StoreLost, StoreRefused
+from headrace.telemetry.rounds import Rounds
 
-RETRY_S = (0.25, 10.0)  # between attempts to reach a ledger that is away: first, and at most
 TIDY_S = 60.0  # between looks at what is too old, and at what other processes left
 ROTATE_S = 5.0  # how long rows of `strict` stay on this disk after they are in the ledger
 MEAN_DAYS = 7  # of answers, from which a lost one is estimated
@@ -62,31 +60,28 @@ class Clerk:
         self._book = book
         self._journal = journal
         self._source = source
-        self._connect = connect
+        self._link = Link(connect)
         self._event = event
         self._clock = Clock()
-        self._store: Store | None = None
         self._behind = False  # rows are in the journal that are not in the ledger
         self._full = False
-        self._retry_s, self._retry_at = RETRY_S[0], 0.0
         self._tidy_at = self._rotate_at = 0.0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds(
+            "headrace-ledger", config.interval_s, self.turn, self._fault, self._end
+        )
         self.up = False
         self.written = self.batches = self.spilled = self.replayed = self.dropped = self.lost = 0
 
     def start(self, store: Store | None) -> None:
         """Start the thread, with a store that is open already or to be opened."""
-        self._store, self.up = store, store is not None
-        self._thread = threading.Thread(target=self._run, name="headrace-ledger", daemon=True)
-        self._thread.start()
+        self._link.adopt(store)
+        self.up = self._link.is_open
+        self._rounds.start()
 
     def stop(self) -> None:
         """Write what waits, to the ledger or else to the disk, and end the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2 * self._config.timeout_s + 5)
-            self._thread = None
+        self._rounds.end()
+        self._rounds.wait(2 * self._config.timeout_s + 5)
 
     def turn(self) -> None:
         """Write what waits."""
@@ -109,55 +104,24 @@ class Clerk:
 
     # --- below -----------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._config.interval_s):
-            self._safely()
-        self._retry_at = self._rotate_at = 0.0
-        self._safely()
-        if self._store is not None:
-            self._store.close()
-
-    def _safely(self) -> None:
+    def _end(self) -> None:
+        self._link.hurry()
+        self._rotate_at = 0.0
         try:
             self.turn()
-        except Exception as fault:  # noqa: BLE001 - the thread must go on, or nothing is kept
-            self._event(
-                "ledger_fault",
-                error=type(fault).__name__,
-                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
-            )
+        finally:
+            self._link.close()
+
+    def _fault(self, **traced: object) -> None:
+        self._event("ledger_fault", **traced)
 
     def _reach(self) -> Store:
-        """
-        The open ledger.
-
-        Raises:
-            StoreLost: it is away, or was so a moment ago.
-
-        """
-        if self._store is not None:
-            return self._store
-        now = time.monotonic()
-        if now < self._retry_at:
-            raise StoreLost("")
-        try:
-            store = self._connect()
-        except StoreLost as error:
-            self._retry_s, self._retry_at = min(2 * self._retry_s, RETRY_S[1]), now + self._retry_s
-            raise error from None
-        except StartError as error:  # a newer schema: no attempt helps, but it may be put right
-            self._retry_at = now + RETRY_S[1]
-            raise StoreLost(str(error)) from error
-        self._retry_s = RETRY_S[0]
-        self._store = store
-        self._tidy_at = 0.0
-        return store
+        if not self._link.is_open:
+            self._tidy_at = 0.0  # prices and orphans go to a ledger that was away first
+        return self._link.reach()
 
     def _away(self, error: StoreLost) -> None:
-        store, self._store = self._store, None
-        if store is not None:
-            store.close()
-            self._retry_at = time.monotonic() + self._retry_s
+        self._link.drop()
         self._behind = True
         if self.up:
             self._event("ledger_lost", ledger=self._config.shown, reason=str(error))

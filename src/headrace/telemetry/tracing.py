@@ -7,9 +7,7 @@ The event loop only appends. The OpenTelemetry SDK is imported when there is a c
 
 import importlib
 import logging
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +16,7 @@ from headrace import __version__
 from headrace.config.tracing import Tracing as Config
 from headrace.errors import StartError
 from headrace.telemetry.decisions import Kept, Story
+from headrace.telemetry.rounds import Rounds
 
 BATCH = 128  # requests in one export: some thousand spans, half a MB
 STOP_S = 2.0  # for the last export, when the gateway stops
@@ -59,8 +58,7 @@ class Tracing:
         self._up = True
         self._exporter: Exporter | None = None
         self._spans: Callable[[Story], list[Any]] = lambda _: []
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("headrace-traces", config.interval_s, self._empty, self._fault)
         self._exported = self._failed = self._full = self._limited = 0
 
     def open(self) -> None:
@@ -97,18 +95,16 @@ class Tracing:
         if self._exporter is None:
             return
         logging.getLogger(LIBRARY).addHandler(self._words)
-        self._thread = threading.Thread(target=self._run, name="headrace-traces", daemon=True)
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Send what waits, within a moment, and end the thread."""
-        thread, self._thread = self._thread, None
-        if thread is None or self._exporter is None:
+        if not self._rounds.running or self._exporter is None:
             return
-        self._stop.set()
-        thread.join(timeout=STOP_S)
+        self._rounds.end()
+        self._rounds.wait(STOP_S)
         self._exporter.shutdown()  # which ends an export that waits for a retry
-        thread.join(timeout=STOP_S)
+        self._rounds.wait(STOP_S)
         logging.getLogger(LIBRARY).removeHandler(self._words)
 
     def offer(self, kept: Kept, why: str) -> None:
@@ -140,21 +136,12 @@ class Tracing:
         self._allowed -= 1
         return True
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._config.interval_s):
-            self._safely()
-        self._safely()
+    def _empty(self) -> None:
+        while self._queue:
+            self._send()
 
-    def _safely(self) -> None:
-        try:
-            while self._queue:
-                self._send()
-        except Exception as fault:  # noqa: BLE001 - the thread must go on, or nothing is told
-            self._event(
-                "tracing_fault",
-                error=type(fault).__name__,
-                where=[f"{f.name}:{f.lineno}" for f in traceback.extract_tb(fault.__traceback__)],
-            )
+    def _fault(self, **traced: object) -> None:
+        self._event("tracing_fault", **traced)
 
     def _send(self) -> None:
         spans: list[Any] = []
