@@ -4,18 +4,17 @@ the numbers is routing/experiments.py's.
 """
 
 import json
-import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from headrace.cli import watch
 from headrace.cli.app import examples
-from headrace.cli.fleet import WATCH_S, Admin, AdminUrl, Token
+from headrace.cli.fleet import Admin, AdminUrl, Token
 from headrace.cli.options import AsJson
 from headrace.errors import StartError
 
@@ -47,7 +46,7 @@ def status(
     *,
     admin_url: AdminUrl = None,
     token: Token = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
+    watching: watch.Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what each arm has seen, and whether it differs from the control."""
@@ -55,16 +54,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(_seen(admin, name), indent=2))
         return
-    if not watch:
-        Console().print(shown(_seen(admin, name)))
-        return
-    with Live(console=Console(), auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(shown(_seen(admin, name)), refresh=True)
-                time.sleep(WATCH_S)
-        except KeyboardInterrupt:
-            return
+    watch.show(lambda: shown(_seen(admin, name)), watch=watching)
 
 
 @experiment.command(epilog=examples("headrace experiment ramp new-model candidate 25"))

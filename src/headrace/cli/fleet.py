@@ -14,12 +14,10 @@ from urllib.parse import quote
 
 import httpx2
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli import beacon
+from headrace.cli import beacon, watch
 from headrace.cli.app import examples
 from headrace.cli.options import AsJson
 from headrace.errors import StartError
@@ -30,7 +28,6 @@ DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it
 TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
 ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # a number that says nothing to people
 POLL_S = 0.25
-WATCH_S = 1.0
 
 COLOURS = {
     "ready": "green",
@@ -76,7 +73,7 @@ def show(
     *,
     admin_url: AdminUrl = None,
     token: Token = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it.")] = False,
+    watching: watch.Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the replicas of a running gateway, drain one, or take it back."""
@@ -85,10 +82,8 @@ def show(
         return
     if as_json:
         typer.echo(json.dumps(ctx.obj.get("/admin/fleet"), indent=2))
-    elif watch:
-        _watch(ctx.obj)
-    else:
-        Console().print(table(ctx.obj.get("/admin/fleet"), datetime.now(UTC)))
+        return
+    watch.show(lambda: table(ctx.obj.get("/admin/fleet"), datetime.now(UTC)), watch=watching)
 
 
 @fleet.command(epilog=examples("headrace fleet drain gpu-1 --deadline 120"))
@@ -207,17 +202,6 @@ def table(seen: Any, now: datetime) -> Table:
         colour = COLOURS.get(state, "dim")
         shown.add_row(name, Text(state, colour), _span(since_s), *"-----", _safe(why))
     return shown
-
-
-def _watch(admin: Admin) -> None:
-    """Until Ctrl-C."""
-    with Live(console=Console(), auto_refresh=False, screen=False) as live:
-        try:
-            while True:
-                live.update(table(admin.get("/admin/fleet"), datetime.now(UTC)), refresh=True)
-                time.sleep(WATCH_S)
-        except KeyboardInterrupt:
-            return
 
 
 def _sentence(seen: Any) -> str:

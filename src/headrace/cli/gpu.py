@@ -2,15 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
+from headrace.cli import watch
 from headrace.engines.monitor import Reading, library, readings
 
 GIB = 1024**3
@@ -21,7 +19,7 @@ FULL = 0.97
 
 def gpu(
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Until Ctrl-C.")] = False,
+    watching: watch.Watch = False,
     interval: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")
     ] = 2.0,
@@ -34,27 +32,12 @@ def gpu(
     processes that hold memory. Needs NVIDIA's driver, and the extra `gpu`.
     """
     with library() as nvml:
-        if as_json:
-            _repeat(lambda: typer.echo(line(readings(nvml))), watch=watch, interval_s=interval)
-        elif watch:
-            with Live(table(readings(nvml)), auto_refresh=False) as live:
-                _repeat(
-                    lambda: live.update(table(readings(nvml)), refresh=True),
-                    watch=True,
-                    interval_s=interval,
-                )
+        if not as_json:
+            watch.show(lambda: table(readings(nvml)), watch=watching, every_s=interval)
+        elif watching:
+            watch.repeat(lambda: typer.echo(line(readings(nvml))), interval)
         else:
-            Console().print(table(readings(nvml)))
-
-
-def _repeat(look: Callable[[], None], *, watch: bool, interval_s: float) -> None:
-    try:
-        look()
-        while watch:
-            time.sleep(interval_s)
-            look()
-    except KeyboardInterrupt:
-        return
+            typer.echo(line(readings(nvml)))
 
 
 def line(gpus: list[Reading]) -> str:
