@@ -29,7 +29,7 @@ SHOWN = 60  # characters of a text in a table
 def classify(
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT]...", show_default=False, help="Texts to judge."),
+        typer.Argument(metavar="TEXT", show_default=False, help="Texts to judge."),
     ] = None,
     file: Annotated[
         Path | None,
@@ -39,7 +39,8 @@ def classify(
     ] = None,
     config: ConfigOption = None,
     neighbours: Annotated[
-        int, typer.Option(min=0, max=20, help="Examples that are shown with each text.")
+        int,
+        typer.Option(min=0, max=20, metavar="N", help="Examples that are shown with each text."),
     ] = NEIGHBOURS,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:

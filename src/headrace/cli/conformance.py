@@ -91,7 +91,7 @@ def run(
         typer.Option(metavar="PATH", show_default=False, help="Its program, if not in the PATH."),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(show_default=False, help="A key that the gateway accepts.")
+        str | None, typer.Option(metavar="KEY", show_default=False, help="A key that it accepts.")
     ] = None,
     case: Annotated[
         str | None,

@@ -139,7 +139,7 @@ def sim(
         typer.Option(
             metavar="KIND[:KEY=VALUE,...]",
             show_default=False,
-            help="What goes wrong, such as stuck:share=0.1; may be given several times.",
+            help="What goes wrong, such as stuck:share=0.1; repeatable.",
         ),
     ] = None,
 ) -> None:

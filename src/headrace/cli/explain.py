@@ -25,7 +25,7 @@ T = TypeVar("T")
 RequestId = Annotated[
     str | None,
     typer.Argument(
-        metavar="[REQUEST_ID]",
+        metavar="REQUEST_ID",
         show_default=False,
         help="As in the answer's x-request-id and in the log. Without one, the latest are listed.",
     ),

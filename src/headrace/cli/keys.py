@@ -70,9 +70,7 @@ def create(
     ] = "default",
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="MODEL", show_default="all", help="Only this model; may be given several times."
-        ),
+        typer.Option(metavar="MODEL", show_default="all", help="Only this model; repeatable."),
     ] = None,
     endpoint: Annotated[
         list[str] | None,
@@ -92,7 +90,7 @@ def create(
         typer.Option(
             metavar="NAME=NUMBER",
             show_default="none",
-            help="A limit of its own, such as requests_per_minute=60; may be given several times.",
+            help="A limit of its own, such as requests_per_minute=60; repeatable.",
         ),
     ] = None,
     as_json: AsJson = False,
