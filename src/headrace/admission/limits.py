@@ -84,11 +84,14 @@ class Refusal(NamedTuple):
 
 class Permit(Struct):
     """
-    What a request holds. ``amounts`` are the most that it may use, ``likely`` what it will be taken
-    to have used if nobody ever knows; ``lease`` is its name in the shared state, empty where the
-    accounts are this gateway's own. ``at_us`` is the time of day, for prices, if it is ``priced``.
+    What a request holds of some ``bounds``. ``amounts`` are the most that it may use, ``likely``
+    what it will be taken to have used if nobody ever knows; ``lease`` is its name in the shared
+    state, empty where the accounts are this gateway's own. ``at_us`` is the time of day, for
+    prices, if it is ``priced``. The claims are let go of at its end: what is kept of it longer
+    needs the bounds only, which all requests like it share.
     """
 
+    bounds: tuple[Bound, ...]
     claims: list[Claim]
     amounts: Amounts
     likely: Amounts
@@ -128,33 +131,40 @@ class Accounts:
         for at, claim in enumerate(claims):
             bound, window, cost = claim
             account = accounts.get(bound.account)
-            if account is None or account.window < window:
-                account = accounts[bound.account] = Account(window)
-            elif account.window > window:
-                if far(account.window, window):
-                    account.window = window
+            if account is None or account.window != window:
+                account = self._turn(bound, window)
                 claims[at] = _new(Claim, (bound, account.window, cost))
-            lack = lacking(bound, account.spent, account.held, cost, now_us)
-            if lack > 0:
-                return Refusal(claim, lack, _level(bound, account, now_us))
+            if cost:
+                lack = lacking(bound, account.spent, account.held, cost, now_us)
+                if lack > 0:
+                    return Refusal(claim, lack, _level(bound, account, now_us))
             found.append(account)
         levels = []
         for (bound, _, cost), account in zip(claims, found, strict=True):
-            if bound.kind == "once":
+            kind = bound.kind
+            if kind == "once":
                 _spend(bound, account, cost, now_us)
             else:
                 account.held += cost
-            levels.append(_level(bound, account, now_us))
+            spent = account.spent
+            if kind in RATES:
+                spent = spent - now_us if spent > now_us else 0.0
+            levels.append(_new(Level, (spent, account.held)))
         return levels
 
     def settle(self, claims: Iterable[Claim], used: Amounts, now_us: float) -> None:
         """A request has ended: give back what it held, and spend what it used."""
         for bound, window, cost in claims:
+            if bound.kind == "once":
+                continue
             account = self._accounts.get(bound.account)
-            if bound.kind == "once" or account is None or account.window != window:
+            if account is None or account.window != window:
                 continue  # a window that is over holds nothing
-            account.held = max(0, account.held - cost)
-            _spend(bound, account, used[bound.unit], now_us)
+            account.held = account.held - cost if account.held > cost else 0
+            if bound.kind == "window":
+                account.spent += used[bound.unit]
+            elif bound.kind == "rate":
+                _spend(bound, account, used[bound.unit], now_us)
 
     def lift(self, bound: Bound, window: int, least: float) -> None:
         """At least so much was spent in this window, as somebody else knows."""
@@ -168,6 +178,13 @@ class Accounts:
         if account is None or account.window < window:
             return Level(0.0, 0)
         return _level(bound, account, now_us)
+
+    def _turn(self, bound: Bound, window: int) -> Account:
+        """An account at the beginning of a day or month, or asked by a clock that went back."""
+        account = self._account(bound, window)
+        if far(account.window, window):
+            account.window = window
+        return account
 
     def _account(self, bound: Bound, window: int) -> Account:
         account = self._accounts.get(bound.account)
@@ -196,11 +213,12 @@ def lacking(bound: Bound, spent: float, held: int, cost: int, now_us: float) -> 
     """What a request lacks; 0 or less when it fits."""
     if not cost:
         return 0.0
+    most = bound.most
     if bound.kind not in RATES:
-        return spent + held + cost - bound.most
-    if not bound.most:
+        return spent + held + cost - most
+    if not most:
         return math.inf
-    wait_us = math.ceil((held + cost) * MINUTE_US / bound.most) - bound.burst_us
+    wait_us = math.ceil((held + cost) * MINUTE_US / most) - bound.burst_us
     return wait_us + (spent - now_us) if spent > now_us else wait_us
 
 
@@ -213,8 +231,10 @@ def left(bound: Bound, level: Level) -> int:
     """How much is left of a limit, in its own unit."""
     if bound.kind in RATES:
         room = (bound.burst_us - level.used) * bound.most / MINUTE_US
-        return max(0, math.floor(room - level.held + 1e-6))
-    return max(0, math.floor(bound.most - level.used - level.held))
+        room = room - level.held + 1e-6
+    else:
+        room = bound.most - level.used - level.held
+    return int(room) if room > 0 else 0
 
 
 def share(bound: Bound, gateways: int, before: Level) -> Bound:

@@ -103,7 +103,9 @@ def counted(record: Record) -> tuple[int, int, int]:
     Tokens in, out and cached that count: none where the client got an error and no token of an
     answer.
     """
-    asked, out, cached = map(_count, (record.tokens_in, record.tokens_out, record.tokens_cached))
+    found = asked, out, cached = record.tokens_in, record.tokens_out, record.tokens_cached
+    if min(found) < 0 or max(found) > MOST_TOKENS:
+        asked, out, cached = map(_count, found)
     spent = record.attempts and (record.outcome in CHARGED or (record.status < 400 and out))
     return (asked, out, cached) if spent else (0, 0, 0)
 

@@ -206,7 +206,7 @@ class TestAttempts:
 
     def test_the_door(self) -> None:
         """What was decided before placement is told with its time."""
-        permit = Permit([], (1, 30, 50, 80, 0, 1), (1, 30, 50, 80, 0, 1), 0)
+        permit = Permit((), [], (1, 30, 50, 80, 0, 1), (1, 30, 50, 80, 0, 1), 0)
         told = entry(notes=(Note(100.02, "queue", "waited", "0.5 s"),), permit=permit).tell().told
 
         assert [("queue", "waited", 120.0, "0.5 s"), ("limits", "held", 150.0)] == [

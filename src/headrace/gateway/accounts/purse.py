@@ -62,7 +62,7 @@ class Purse:
 
     def hold(self, permit: Permit) -> list[Level] | Refusal:
         """Hold what a request may use, in this gateway's memory."""
-        return self._accounts.take(permit.claims, self._now_us)
+        return self._accounts.take(permit.claims, self._clocks.steady_ns() / 1000)
 
     async def ask(self, shared: SharedLimits, permit: Permit) -> list[Level] | Refusal:
         """

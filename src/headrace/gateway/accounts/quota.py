@@ -213,6 +213,7 @@ class Quota:
         self._reserved += permit.amounts[TOKENS]
         self._spent += used[TOKENS]
         self.purse.settle(permit, used)
+        permit.claims = []
 
     def seen(self) -> LimitsSeen:
         """How it is going, for the metrics."""
@@ -298,14 +299,17 @@ class Quota:
         cost = likely = 0
         if plan.priced:
             _, cost = self._book.charge(exchange.served, at_us, prompt, output, 0)
-            _, likely = self._book.charge(exchange.served, at_us, prompt, probable, 0)
+            likely = cost
+            if probable < output:
+                _, likely = self._book.charge(exchange.served, at_us, prompt, probable, 0)
         amounts = 1, prompt, output, prompt + output, cost, 1
         return Permit(
-            claims=claims(plan.bounds, amounts, period),
-            amounts=amounts,
-            likely=(1, prompt, probable, prompt + probable, likely, 1),
-            at_us=at_us,
-            priced=plan.priced,
+            plan.bounds,
+            claims(plan.bounds, amounts, period),
+            amounts,
+            (1, prompt, probable, prompt + probable, likely, 1),
+            at_us,
+            plan.priced,
         )
 
     def _used(self, permit: Permit, record: Record) -> Amounts:

@@ -150,7 +150,7 @@ def _told(entry: Entry, zero: float) -> list[Told]:
     found = [Told(each.who, each.outcome, _ms(each.at - zero), each.detail) for each in entry.notes]
     permit = entry.permit
     if permit is not None:
-        names = [f"{bound.whom or bound.scope} {bound.name}" for bound, _, _ in permit.claims]
+        names = [f"{bound.whom or bound.scope} {bound.name}" for bound in permit.bounds]
         detail = f"{permit.amounts[TOKENS]} tokens at most: {', '.join(names)}"
         found.append(Told("limits", "held", _ms(entry.admitted_at - zero), detail))
     return found
