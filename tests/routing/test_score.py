@@ -1,11 +1,14 @@
 """score.py: each term of the cost, in milliseconds."""
 
+import math
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headrace.routing.cost import SHIPPED, USUAL
-from headrace.routing.lane import Ask, Lane
+from headrace.routing.lane import Ask, Lane, Taken
 from headrace.routing.score import Outlook, score
 from headrace.routing.terms import (
     CACHED,
@@ -17,6 +20,7 @@ from headrace.routing.terms import (
     STICKY,
     WAIT,
     WARM_UP,
+    Terms,
 )
 from tests.routing.fleet import GRAIN, Stage
 
@@ -127,3 +131,48 @@ def test_wait_of_what_was_taken(case: Case) -> None:
     assert 2 * each == pytest.approx(now)
     assert later < each
     assert GRAIN == case.ask.grain
+
+
+def alone(ask: Ask, lanes: list[Lane], place: int, depths: dict[int, int]) -> Terms:
+    """
+    The cost of one lane, with nobody beside it but the first one, to which others are compared.
+
+    What others had there and was prefilled long ago makes it no idle one, so that no other's terms
+    are taken for its.
+    """
+    lane, first = lanes[place], lanes[0]
+    lane.ahead_ms = math.ulp(0.0)
+    found = score(ask, [first, lane], depths, 100.0, OUTLOOK)[1]
+    lane.ahead_ms = 0.0
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["h100", "a100"]),  # rates
+            st.integers(0, 3),  # requests in flight
+            st.integers(0, 3),  # blocks cached
+            st.sampled_from([0.0, 0.0, 0.5]),  # drag
+            st.sampled_from([0.0, 1000.0, 100_000.0]),  # of KV
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_those_alike_share_what_each_would_have_alone(
+    given_: list[tuple[str, int, int, float, float]], loud: bool
+) -> None:
+    """Idle lanes share their terms; they are, to the last bit, what each has by itself."""
+    stage, depths = Stage(len(given_)), dict[int, int]()
+    for lane, (kind, busy, depth, drag, kv_tokens) in zip(stage.lanes, given_, strict=True):
+        lane.rates, lane.drag, lane.kv_tokens = SHIPPED[kind], drag, kv_tokens
+        for _ in range(busy):
+            lane.take(stage.ask(300, loud=loud), Taken(0.0, 40.0, 0.0), 99.9)
+        if depth:
+            depths[lane.slot] = depth
+    ask = stage.ask(2048)
+    found = score(ask, stage.lanes, depths, 100.0, OUTLOOK)
+
+    assert [alone(ask, stage.lanes, place, depths) for place in range(len(found))] == found

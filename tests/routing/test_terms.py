@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.routing.blocks import hash_of
-from headrace.routing.terms import COST, INFLIGHT, TIE_MS, Terms, pick, rendezvous
+from headrace.routing.terms import COST, FEW, INFLIGHT, TIE_MS, Terms, heaviest, pick, rendezvous
 
 NAMES = [f"gpu-{number}" for number in range(8)]
 SEEDS = [hash_of(each) for each in NAMES]
@@ -72,3 +72,17 @@ def test_those_without_a_prompt_take_turns() -> None:
 def test_every_process_weighs_alike(number: int, name: str, weight: int) -> None:
     """Gateways that do not talk agree: weights depend on no process, hash seed or version."""
     assert weight == rendezvous(number, hash_of(name))
+
+
+@given(
+    st.integers(),
+    st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3 * FEW),
+    st.integers(0, 2**64 - 1),
+)
+def test_all_at_once_finds_the_same(number: int, seeds: list[int], chance: int) -> None:
+    """However many replicas there are, the rendezvous finds whom it finds one by one."""
+    among = [place for place in range(len(seeds)) if chance >> place % 64 & 1] or [0]
+    for places in (among, range(len(seeds))):
+        expected = max(places, key=lambda place: rendezvous(number, seeds[place]))
+
+        assert expected == heaviest(number, seeds, places)

@@ -45,32 +45,40 @@ def score(
     """
     The terms of each lane, in their order. ``depths`` are the blocks that are cached, by slot;
     ``home`` is the lane that the request's session is used to, if it has one.
+
+    Lanes of one kind with nothing in flight that hold as much of the prompt cost the same: of a
+    large fleet most are weighed by one look at the first of them, and share its terms.
     """
-    kappa, sticky_ms, residence_ms = outlook.kappa, outlook.sticky_ms, outlook.residence_ms
-    output = outlook.output
+    sticky_ms, residence_ms = outlook.sticky_ms, outlook.residence_ms
     tokens, grain = ask.tokens, ask.grain
-    if ask.max_tokens and ask.max_tokens < output:
-        output = ask.max_tokens
-    weight = outlook.lam * output
+    output = min(ask.max_tokens or outlook.output, outlook.output)
     last: Rates | None = None
     a = b = att = usual = pace = uncached = alone = each = read = 0.0
     found: list[Terms] = []
+    alike: dict[int, Terms] = {}  # by blocks cached: those of idle lanes of this kind
     for lane in lanes:
         if lane.quiet:
             lane.hush(now)
+        depth = depths.get(lane.slot, 0)
         if lane.rates is not last:  # most replicas are of one kind
-            last = lane.rates
-            w, a, b, att, ds, kv = last
+            last, alike = lane.rates, {}
+            _, a, b, att, _, _ = last
             uncached = last.prefill_ms(tokens, 0.0)
             # A prompt is as much in the way on a slow replica as on a fast one: both kinds are full
             # of their own. Otherwise everybody waits for the fast ones while the others idle.
             usual = usual or uncached
-            pace = kappa * (usual / uncached)
-            alone, each, read = weight * w, weight * (2 * ds + kv * tokens), weight * kv
+            pace = outlook.kappa * (usual / uncached)
+            alone, each, read = _slowdown(last, tokens, outlook.lam * output)
+        idle = lane is not home and not (
+            lane.inflight or lane.decodes or lane.kv_used or lane.ahead_ms or lane.drag
+        )
+        if idle and depth in alike:
+            found.append(alike[depth])
+            continue
         cached, prefill = 0.0, uncached
-        if lane.slot in depths:
+        if depth:
             # The last token is always computed.
-            cached = min(depths[lane.slot] * grain, max(tokens - 1.0, 0.0))
+            cached = min(depth * grain, max(tokens - 1.0, 0.0))
             new = tokens - cached
             prefill = a + new * (b + att * (cached + new / 2))
         wait = lane.wait_ms(now) if lane.pending or lane.ahead_ms else 0.0
@@ -87,7 +95,15 @@ def score(
             cost, wait, kv_wait, prefill, externality, slowdown, warm_up, sticky, cached,
             lane.inflight,
         ))  # fmt: skip
+        if idle:
+            alike[depth] = found[-1]
     return found
+
+
+def _slowdown(rates: Rates, tokens: float, weight: float) -> tuple[float, float, float]:
+    """Of an answer alone, for each that decodes beside it, and for each token that these read."""
+    w, _, _, _, ds, kv = rates
+    return weight * w, weight * (2 * ds + kv * tokens), weight * kv
 
 
 def _kv_wait(ask: Ask, lane: Lane, output: float, residence_ms: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from headrace.routing.blocks import hash_of
 from headrace.routing.lane import Lane
-from headrace.routing.terms import rendezvous
+from headrace.routing.terms import heaviest
 
 # Sessions remembered: a number and a name, some 150 bytes each.
 MOST = 100_000
@@ -37,7 +37,7 @@ class Sessions:
             for lane in lanes:
                 if lane.name == name:
                     return lane
-        return max(lanes, key=lambda lane: rendezvous(number, lane.seed))
+        return lanes[heaviest(number, [lane.seed for lane in lanes], range(len(lanes)))]
 
     def pin(self, key: str, name: str, names: Sequence[str] = ()) -> None:
         """The session is answered by this replica from now on; ``names`` are all that serve."""
