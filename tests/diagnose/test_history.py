@@ -103,6 +103,70 @@ def test_series_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (2, 2) == (len(history), history.refused)
 
 
+def fleet(*names: str) -> dict[Key, float]:
+    """Two series of each replica, and one of the gateway."""
+    found: dict[Key, float] = {("slow", ()): 0.0}
+    for name in names:
+        found |= {("r_inflight", (name,)): 1.0, ("r_ready", (name,)): 1.0}
+    return found
+
+
+def test_a_replica_is_kept_whole_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's own series come first; a replica without room for all of its has none."""
+    monkeypatch.setattr(rings, "MAX_SERIES", 6)
+    history = History()
+    history.add(0.0, fleet("a", "b", "c"))
+
+    assert {*fleet("a", "b")} == {*history.snapshot().fine.series}
+    assert (("c",), 2) == (history.snapshot().unseen, history.refused)
+
+
+def test_those_that_have_ended_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that is gone gives way to one that comes; that one's past is unknown, not its."""
+    monkeypatch.setattr(rings, "MAX_SERIES", 5)
+    history = History()
+    for at_s, names in ((0.0, "ab"), (5.0, "b"), (10.0, "bc")):
+        history.add(at_s, fleet(*names))
+    snapshot = history.snapshot()
+
+    assert {*fleet("b", "c")} == {*snapshot.fine.series}
+    assert (1.0, [True, True]) == (
+        snapshot.fine.series["r_ready", ("c",)][-1],
+        [math.isnan(value) for value in snapshot.fine.series["r_ready", ("c",)][:-1]],
+    )
+    assert () == snapshot.unseen
+
+
+def test_hours_are_packed() -> None:
+    """What is packed is what was, to four digits, with its gaps; the oldest falls out whole."""
+    history = History(5.0, fine=12, coarse=120)
+    for number in range(12 * 260):
+        reading = {WAITING: number / 3, MADE: 7.0}
+        history.add(5.0 * number, reading if number % 1200 >= 12 else {MADE: 7.0})
+    coarse = history.snapshot().coarse
+    minutes = [round(at_s / 60) for at_s in coarse.times]
+    means = [sum((m * 12 - n) / 3 for n in range(1, 13)) / 12 for m in minutes]
+    found = coarse.series[WAITING]
+
+    assert [*range(141, 261)] == minutes
+    assert [201] == [m for m, value in zip(minutes, found, strict=True) if math.isnan(value)]
+    assert all(
+        pytest.approx(mean, rel=1e-4) == value
+        for mean, value in zip(means, found, strict=True)
+        if not math.isnan(value)
+    )
+
+
+def test_only_what_is_asked_for() -> None:
+    """Large steps before the beginning are left out; since when anything is known is told."""
+    history = filled(12 * 130)
+    snapshot = history.snapshot(begin_s=1000.0 + 6000.0)
+
+    assert 7055.0 == snapshot.coarse.times[0]
+    assert 1055.0 == snapshot.known_s
+    assert 1055.0 == history.snapshot().coarse.times[0]
+
+
 def test_series_of_what_has_left_go() -> None:
     """When no ring has a value of a series any more, it makes room."""
     history = History(5.0, fine=12, coarse=2)

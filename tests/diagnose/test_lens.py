@@ -64,6 +64,23 @@ def test_the_past_has_a_focus_of_its_own() -> None:
     assert 1.0 == Lens(taken, 900.0, taken.at_s - 60).level("waiting", "m").now
 
 
+def test_the_past_of_small_steps_is_seen_in_large_ones() -> None:
+    """Hours ago there are minutes: three of them are the focus, the hour before is the usual."""
+    history = History()
+    for number in range(3 * 720):
+        began_s, now_s = 3600.0 * 1.5, 5.0 * number
+        history.add(now_s, {WAITING: 9.0 if began_s <= now_s < began_s + 300 else 1.0})
+    then = Lens(history.snapshot(3600.0 * 1.5 + 290), 900.0)
+    later = Lens(history.snapshot(), 3600.0).before(3600.0 * 2.25)
+    never = Lens(history.snapshot(-60.0), 900.0)
+
+    assert (60.0, 180.0) == (then.focus.grid.step_s, then.focus.seconds)
+    assert (9.0, 1.0) == then.level("waiting", "m")[:2]
+    assert 60.0 == later.focus.grid.step_s
+    assert 1.0 == later.level("waiting", "m").now
+    assert never.blind
+
+
 def test_too_little_is_known() -> None:
     """Without anything to compare with, nothing is said."""
     assert Lens(snapshot(12), 900.0).blind

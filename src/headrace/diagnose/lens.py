@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from headrace.diagnose.series import Key
 from headrace.diagnose.snapshot import Grid, Snapshot, known
+from headrace.diagnose.totals import Totals
 
 # 45 s of 5 s steps: what has lasted for a minute fills it. Of larger steps at least three.
 FOCUS_S, FOCUS_STEPS, LEAST_STEPS = 45.0, 9, 3
@@ -98,16 +98,20 @@ class Lens:
     def __init__(self, snapshot: Snapshot, since_s: float, until_s: float | None = None) -> None:
         """The focus ends at ``until_s``, by default at the snapshot's end."""
         self.snapshot = snapshot
-        fine = snapshot.fine
-        end_s = snapshot.at_s if until_s is None else until_s
-        self.focus = _span(fine, end_s - focus_steps(fine) * fine.step_s, end_s)
-        self.end_s = end_s
-        self.bases = _bases(snapshot, since_s, end_s)
+        self.end_s = snapshot.at_s if until_s is None else until_s
+        self.focus = _focus(snapshot, self.end_s)
+        self.bases = _bases(snapshot, since_s, self.focus, self.end_s)
+        self._since_s = since_s
         self._steps = _single(self.bases)
-        self._totals: dict[tuple[bool, int, int, str, tuple[str | None, ...]], float] = {}
-        self._index: dict[str, list[tuple[tuple[str, ...], Key]]] = {}
-        for key in {**snapshot.coarse.series, **fine.series}:
-            self._index.setdefault(key[0], []).append((key[1], key))
+        self._fine, self._coarse = Totals(snapshot.fine), Totals(snapshot.coarse)
+        self._names: dict[tuple[str, int], list[str]] = {}
+
+    def before(self, until_s: float) -> "Lens":
+        """A look at an earlier moment."""
+        lens = Lens(self.snapshot, self._since_s, until_s)
+        lens._fine, lens._coarse = self._fine, self._coarse  # what is added up stays so
+        lens._names = self._names
+        return lens
 
     @property
     def blind(self) -> bool:
@@ -116,15 +120,15 @@ class Lens:
 
     def names(self, name: str, place: int = 0) -> list[str]:
         """The values that a label of a series has."""
-        return sorted({labels[place] for labels, _ in self._index.get(name, ())})
+        found = self._names.get((name, place))
+        if found is None:
+            values = self._fine.labels(name) | self._coarse.labels(name)
+            found = self._names[name, place] = sorted({labels[place] for labels in values})
+        return found
 
     def total(self, span: Span, name: str, *labels: str | None) -> float:
         """The mean of a series over a span, summed over the labels that are None; NaN: unknown."""
-        key = (span.grid is self.focus.grid, span.begin, span.end, name, labels)
-        found = self._totals.get(key)  # many rows ask for the same
-        if found is None:
-            found = self._totals[key] = self._total(span, name, labels)
-        return found
+        return self._totals(span.grid).mean((span.begin, span.end), name, labels)
 
     def last(self, name: str, *labels: str | None) -> float:
         """A gauge's sum at the end of the focus; NaN where it is not known."""
@@ -133,18 +137,13 @@ class Lens:
 
     def seen(self, measure: Measure) -> Seen:
         """A number in the focus and usually."""
-        usual = sorted(value for span in self.bases if (value := measure(span)) == value)
-        now = measure(self.focus)
-        if not usual:
-            return Seen(now, NAN, NAN, NAN)
-        last, middle = len(usual) - 1, median(usual)
-        wide = 1.0 + FEW_KNOWN / len(usual)
-        low, high = usual[round(0.1 * last)], usual[round(0.9 * last)]
-        return Seen(now, middle, middle - wide * (middle - low), middle + wide * (high - middle))
+        return _compared(measure(self.focus), [measure(span) for span in self.bases])
 
     def level(self, name: str, *labels: str | None) -> Seen:
         """A series as it is."""
-        return self.seen(lambda span: self.total(span, name, *labels))
+        return _compared(
+            self.total(self.focus, name, *labels), self._totals_of(self.bases, name, labels)
+        )
 
     def mean(self, prefix: str, *labels: str | None) -> Seen:
         """The mean of a histogram's values."""
@@ -152,7 +151,10 @@ class Lens:
 
     def quotient(self, above: str, below: str, *labels: str | None) -> Seen:
         """One series over another, with its standard error."""
-        seen = self.seen(lambda span: self.ratio(span, above, below, *labels))
+        upper = self._totals_of(self.bases, above, labels)
+        lower = self._totals_of(self.bases, below, labels)
+        usual = [a / b if b > 0 else NAN for a, b in zip(upper, lower, strict=True)]
+        seen = _compared(self.ratio(self.focus, above, below, *labels), usual)
         return seen._replace(error=self._error(above, below, *labels))
 
     def ratio(self, span: Span, above: str, below: str, *labels: str | None) -> float:
@@ -162,17 +164,17 @@ class Lens:
 
     # --- below -----------------------------------------------------------------------------
 
-    def _total(self, span: Span, name: str, labels: tuple[str | None, ...]) -> float:
-        found = False
-        result = 0.0
-        for values, key in self._index.get(name, ()):
-            if any(w is not None and w != v for w, v in zip(labels, values, strict=False)):
-                continue
-            mean = _mean(span.grid.series.get(key, ())[span.begin : span.end])
-            if known(mean):
-                found = True
-                result += mean
-        return result if found else NAN
+    def _totals(self, grid: Grid) -> Totals:
+        return self._fine if grid is self.snapshot.fine else self._coarse
+
+    def _totals_of(
+        self, spans: Sequence[Span], name: str, labels: tuple[str | None, ...]
+    ) -> list[float]:
+        """The totals of spans of one grid."""
+        if not spans:
+            return []
+        bounds = [(span.begin, span.end) for span in spans]
+        return self._totals(spans[0].grid).means(bounds, name, labels)
 
     def _error(self, above: str, below: str, *labels: str | None) -> float:
         """
@@ -181,10 +183,9 @@ class Lens:
         differs by from the ratio grows with what is counted in it.
         """
         single = self._steps
-        parts = [
-            (self.total(step, above, *labels), self.total(step, below, *labels)) for step in single
-        ]
-        pairs = [(a, b) for a, b in parts if known(a) and known(b)]
+        upper = self._totals_of(single, above, labels)
+        lower = self._totals_of(single, below, labels)
+        pairs = [(a, b) for a, b in zip(upper, lower, strict=True) if a + b == a + b]  # known
         there = sum(b for _, b in pairs)
         here = self.total(self.focus, below, *labels)
         if len(pairs) < LEAST_STEPS or there <= 0 or not here > 0:
@@ -209,26 +210,43 @@ def focus_steps(grid: Grid) -> int:
     return max(LEAST_STEPS, round(FOCUS_S / grid.step_s))
 
 
+def focus_s(grid: Grid) -> float:
+    """How long a focus is."""
+    return focus_steps(grid) * grid.step_s
+
+
 def _span(grid: Grid, begin_s: float, end_s: float) -> Span:
     return Span(grid, *grid.between(begin_s, end_s))
 
 
-def _bases(snapshot: Snapshot, since_s: float, end_s: float) -> list[Span]:
-    """
-    The stretches that are the usual: the hour before the window, else what is known in small steps.
-    A short window is compared with the same as a long one, and so has the same answer.
-    """
+def _focus(snapshot: Snapshot, end_s: float) -> Span:
+    """In small steps; in large ones, up to the last that is over, where these are forgotten."""
     fine, coarse = snapshot.fine, snapshot.coarse
+    small = _span(fine, end_s - focus_s(fine), end_s)
+    if small.end - small.begin >= LEAST_STEPS:
+        return small
+    last_s = max((at_s for at_s in coarse.times if at_s <= end_s), default=end_s)
+    last_s = last_s if end_s - last_s < coarse.step_s else end_s
+    large = _span(coarse, last_s - focus_s(coarse), last_s)
+    return large if large.end - large.begin >= LEAST_STEPS else small
+
+
+def _bases(snapshot: Snapshot, since_s: float, focus: Span, end_s: float) -> list[Span]:
+    """
+    The stretches that are the usual: the hour before the window, else what is known in the steps of
+    the focus. A short window is compared with the same as a long one, and so has the same answer.
+    """
+    coarse, grid = snapshot.coarse, focus.grid
     begin_s = snapshot.at_s - max(since_s, WINDOW_S)
     hour = _span(coarse, begin_s - BASE_COARSE * coarse.step_s, begin_s)
     if hour.end - hour.begin >= FEW_COARSE:
         stretches = [Span(coarse, at, at + 1) for at in range(hour.begin, hour.end)]
         return _thinned(stretches)
-    size = focus_steps(fine)
-    before = _span(fine, begin_s, end_s - 2 * size * fine.step_s)
+    size = focus_steps(grid)
+    before = _span(grid, begin_s, end_s - 2 * size * grid.step_s)
     first = before.begin + 1 if before.begin == 0 else before.begin  # rates need a step before
     ends = range(first + size, before.end + 1, max(1, size // 2))
-    return _thinned([Span(fine, end - size, end) for end in ends])
+    return _thinned([Span(grid, end - size, end) for end in ends])
 
 
 def _thinned(stretches: list[Span]) -> list[Span]:
@@ -245,9 +263,15 @@ def _single(stretches: list[Span]) -> list[Span]:
     return [Span(grid, at, at + 1) for at in indices]
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if known(value)]
-    return sum(finite) / len(finite) if finite else NAN
+def _compared(now: float, before: Sequence[float]) -> Seen:
+    """A number with what it was in some stretches, as far as that is known."""
+    usual = sorted([value for value in before if value == value])  # noqa: PLR0124 - NaN
+    if not usual:
+        return Seen(now, NAN, NAN, NAN)
+    last, middle = len(usual) - 1, median(usual)
+    wide = 1.0 + FEW_KNOWN / len(usual)
+    low, high = usual[round(0.1 * last)], usual[round(0.9 * last)]
+    return Seen(now, middle, middle - wide * (middle - low), middle + wide * (high - middle))
 
 
 def shares(parts: Mapping[str, float]) -> dict[str, float]:

@@ -34,8 +34,15 @@ class Grid(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """What is known at ``at_s``: the last minutes in small steps, the last day in large ones."""
+    """
+    What is known at ``at_s``: the last minutes in small steps, the last day in large ones.
+
+    ``unseen`` are replicas that nothing is known of for want of room, ``known_s`` is since when
+    anything is known of the others; NaN where that cannot be said.
+    """
 
     at_s: float
     fine: Grid
     coarse: Grid
+    unseen: tuple[str, ...] = ()
+    known_s: float = math.nan
