@@ -136,7 +136,10 @@ def test_wrong_token(running: Running) -> None:
     result = run(running.url, token="wrong")
 
     assert 2 == result.exit_code
-    assert "headrace: The admin API needs its bearer token (`admin.token`).\n" == result.stderr
+    assert (
+        "headrace: The admin API needs its bearer token (`admin.token`). Give it with --token.\n"
+        == (result.stderr)
+    )
 
 
 @pytest.mark.parametrize("url", ["gpu", "ftp://gpu", "http://"])

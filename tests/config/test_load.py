@@ -172,6 +172,8 @@ class TestSentences:
             ("server: {read_s: 0}", "1:server.read_s: 0 must be more than 0"),
             ("server: {read_s: soon}", "1:server.read_s: 'soon' must be a number"),
             ("server: {read_s: .nan}", "1:server.read_s: '.nan' must be a number"),
+            ("server: {host: ''}", "1:server.host: '' must have at least one character"),
+            ("admin: {host: ''}", "1:admin.host: '' must have at least one character"),
             ("server: 5", "1:server: 5 must be a mapping (`key: value` lines)"),
             ("server: []", "1:server: an empty list must be a mapping (`key: value` lines)"),
             ("engine: {enabled: maybe}", "1:engine.enabled: 'maybe' must be true or false"),
@@ -215,6 +217,12 @@ class TestSentences:
                 "1:server.max-body-bytes: there is no such setting; did you mean `max_body_bytes`?",
             ),
             ("port: 1", "1:port: there is no such setting; did you mean `server.port`?"),
+            ("prices: {}", "1:prices: there is no such setting; did you mean `metering.prices`?"),
+            ("metering: {enabled: true}", "1:metering.enabled: there is no such setting; metering"),
+            (
+                "server: {prices_file: a}",
+                "1:server.prices_file: there is no such setting; did you mean `metering.prices_f",
+            ),
             (
                 "media: {zebra: 1}",
                 "1:media.zebra: there is no such setting; media has allowed_hosts",

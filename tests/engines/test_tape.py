@@ -45,7 +45,8 @@ class Engine:
         self.asked: list[dict[str, Any]] = []
         self.status = 200
         self.breaks = False
-        self.lingers = False
+        self.lingers = False  # after the end of a stream, until the test is over
+        self.over = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """A chat completion, streamed or not."""
@@ -68,7 +69,7 @@ class Engine:
                 request.transport.abort()
         await answer.write(b"data: [DONE]\n\n")
         if self.lingers:
-            await asyncio.sleep(10)
+            await self.over.wait()
         return answer
 
     def _shell(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +93,7 @@ async def upstream(engine: Engine) -> AsyncIterator[Backend]:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     values = {"url": url, "name": "b", "serves": {"ours": "theirs"}, "api_key": KEY}
     yield Backend.model_validate(values)
+    engine.over.set()
     await runner.cleanup()
 
 

@@ -28,6 +28,7 @@ DEFAULT_URL = "http://127.0.0.1:8001"  # where `headrace up` and `serve` open it
 TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
 ERRNO = re.compile(r"^\[Errno -?\d+\] ")  # a number that says nothing to people
 POLL_S = 0.25
+UNAUTHORIZED = 401
 
 COLOURS = {
     "ready": "green",
@@ -168,7 +169,8 @@ class Admin:
         if answer.is_error:
             inner = decoded.get("error") if isinstance(decoded, dict) else None
             known = inner.get("message") if isinstance(inner, dict) else None
-            raise StartError(str(known) if known else f"It answered {answer.status_code}.")
+            hint = " Give it with --token." if answer.status_code == UNAUTHORIZED else ""
+            raise StartError(f"{known or f'It answered {answer.status_code}.'}{hint}")
         return decoded
 
 

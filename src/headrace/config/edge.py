@@ -178,7 +178,7 @@ class Edge(Section):
     enabled: bool = Field(
         default=False, description="Whether `serve` and `up` start it; `up --edge` does, too."
     )
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(
         default=8443, ge=0, le=65_535, description="Port to listen on; 0 picks a free one."
     )

@@ -109,6 +109,7 @@ class Admin(Section):
     enabled: bool = Field(default=True, description="Whether `serve` and `up` open it.")
     host: str = Field(
         default="127.0.0.1",
+        min_length=1,
         description="Address to listen on; one that others can reach needs a token.",
     )
     port: int = Field(

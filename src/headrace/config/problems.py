@@ -1,6 +1,7 @@
 """What validation found, as sentences for people: where, what is wrong, and what would be right."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from headrace.config.fields import (
 from headrace.config.words import soften
 
 SHOWN_LENGTH = 60  # of a wrong value; enough to find it
+MISTYPED = 0.75  # so alike (difflib's ratio) are a word and the same word with a slip
 MASK = "********"
 
 # Pydantic's kinds of error and our words; its own words stand for all others.
@@ -107,20 +109,35 @@ def _shown(details: ErrorDetails, keys: Keys, draft: Draft) -> str:
 
 
 def _unknown(keys: Keys, origin: Origin) -> str:
-    """An unknown key: the nearest known one or the section where it belongs, and what is known."""
-    section, key = find(keys[:-1]), str(keys[-1])
+    """An unknown key: what was meant, if one can tell, and what is known there."""
+    section = find(keys[:-1])
     known = list(section.model_fields) if is_section(section) else []
-    nearest = get_close_matches(key.lower().replace("-", "_"), known, n=1)
-    elsewhere = [place for place, other in sections() if key in other.model_fields]
     where = dotted(keys[:-1]) or "the top level"
     allowed = f"{where} has {', '.join(sorted(known))}"
-    if nearest:
-        meant = _name((*keys[:-1], nearest[0]), nearest[0], origin)
-    elif elsewhere:
-        meant = _name((*elsewhere[0], key), dotted((*elsewhere[0], key)), origin)
-    else:
+    meant = _meant(keys, known)
+    if not meant:
         return f"there is no such setting; {allowed}"
-    return f"there is no such setting; did you mean {meant}? ({allowed})"
+    beside = meant[:-1] == keys[:-1]
+    name = _name(meant, str(meant[-1]) if beside else dotted(meant), origin)
+    return f"there is no such setting; did you mean {name}? ({allowed})"
+
+
+def _meant(keys: Keys, known: Sequence[str]) -> Keys:
+    """
+    One beside it that is written much alike, else one of this very name in another section, else
+    one beside it that is somewhat alike. Within a section a name that several others have, such as
+    ``enabled``, points nowhere.
+    """
+    key = str(keys[-1])
+    word = key.lower().replace("-", "_")
+    if mistyped := get_close_matches(word, known, n=1, cutoff=MISTYPED):
+        return (*keys[:-1], mistyped[0])
+    elsewhere = [place for place, other in sections() if key in other.model_fields]
+    if len(elsewhere) == 1 or (elsewhere and len(keys) == 1):
+        return (*elsewhere[0], key)
+    if alike := get_close_matches(word, known, n=1):
+        return (*keys[:-1], alike[0])
+    return ()
 
 
 def _name(keys: Keys, name: str, origin: Origin) -> str:

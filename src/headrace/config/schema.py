@@ -40,7 +40,7 @@ from headrace.config.tracing import Decisions, Tracing
 class Server(Section):
     """Where the gateway listens and how much it takes in."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(
         default=8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one."
     )

@@ -60,7 +60,7 @@ class Simulator(Section):
     """Replicas that look like vLLM, without a GPU (`headrace engine sim`)."""
 
     replicas: int = Field(default=1, ge=1, le=1024, description="Replicas in the one process.")
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(
         default=8100,
         ge=0,
