@@ -202,6 +202,21 @@ class TestLost:
         message = openai_error(found[-1], 429, "rate_limit_exceeded")["message"]
         assert "is 4 requests per minute, as this gateway's part while it cannot ask" in message
 
+    async def test_each_outage_has_parts_of_its_own(self, rig: Rig, server: RedisServer) -> None:
+        """What one let in by itself is forgotten when Redis answers: the next part is whole."""
+        limits = {"tenant": {"requests_per_minute": 8}, "gateways": 2}
+        fleet = await Fleet(rig, server, limits).start(1)
+        server.kill()
+        alone = [(await fleet.post()).status for _ in range(5)]
+        await eventually(fleet.lost, timeout_s=30)
+        await asyncio.to_thread(server.start)
+        await eventually(lambda: not fleet.lost(), timeout_s=30)
+        together = (await fleet.post()).status
+        server.kill()
+        again = (await fleet.post()).status
+
+        assert ([200, 200, 200, 200, 429], 200, 200) == (alone, together, again)
+
     async def test_a_part_of_what_was_left(self, rig: Rig, server: RedisServer) -> None:
         """Of a day's budget it is a part of what was left when Redis was last heard."""
         limits = {"tenant": {"tokens_per_day": 4 * SPENT + 60}, "gateways": 2}

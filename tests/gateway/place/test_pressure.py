@@ -1,6 +1,8 @@
 """pressure.py: what gives way when a queue grows, when that begins and ends, and what it says."""
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +97,23 @@ async def test_a_smaller_model_answers(rig: Rig) -> None:
     assert [200] * 3 == [(await task).status for task in stage.tasks]
     assert "x-headrace-model" not in stage.tasks[-1].result().headers
     assert 0.0 == value(gateway, "headrace_pressure_active", model="m", step="busy")
+
+
+async def test_the_log_says_when(rig: Rig, tmp_path: Path) -> None:
+    """A step that begins and one that ends are events, with the wait that was predicted."""
+    file = tmp_path / "log"
+    stage = Stage(rig)
+    gateway = await stage.start({"fallback": "small"}, logging={"file": str(file)})
+    for says_s in (4.5, 1.0):
+        await stage.wait(says_s)
+        gateway.pipeline.pressure.seen()
+    await stage.end()
+    await asyncio.to_thread(gateway.log.flush)
+    told = [json.loads(line) for line in file.read_text().splitlines() if '"pressure_' in line]
+
+    assert [("pressure_began", "busy", "m", 4.5), ("pressure_ended", "busy", "m", 1.0)] == [
+        (each["event"], each["step"], each["model"], each["wait_s"]) for each in told
+    ]
 
 
 async def test_it_does_not_flap(rig: Rig) -> None:
