@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.admission.limits import Accounts, Amounts, Bound, Claim, Kind, Level, Refusal
 from headrace.errors import StateLost
 from headrace.state.limits import Reply, Row, SharedLimits
-from headrace.state.redis import Link
+from headrace.state.redis import Link, Silent
 from tests.state.server import RedisServer
 
 SECOND = 1_000_000
@@ -60,6 +61,53 @@ async def test_held_and_settled(link: Link) -> None:
     assert [(0, 300), (0, 300), (0, 1)] == held
     assert [(3.6 * SECOND, 0), (60, 0), (0, 0)] == await levels(shared, RATE, DAY, SLOT)
     assert (0, 0, 1) == (shared.leases, shared.waiting, shared.written)
+
+
+class Trips(Silent):
+    """Counts round trips by what they are for."""
+
+    def __init__(self) -> None:
+        self.count = Counter[str]()
+
+    def took(self, operation: str, _seconds: float) -> None:
+        self.count[operation] += 1
+
+
+async def test_one_round_trip_each_way(server: RedisServer) -> None:
+    """
+    A request is one command to be held, however many limits it has, and one when it has ended;
+    requests that end together are told in one round trip.
+    """
+    trips = Trips()
+    link = Link(server.config(), trips)
+    shared = SharedLimits(link, 30, at_us=SECOND)
+    await take(shared, RATE)  # from here on the server knows the script
+    trips.count.clear()
+    reader, writer = await asyncio.open_unix_connection(server.path)
+    writer.write(b"MONITOR\r\n")
+    assert b"+OK\r\n" == await reader.readline()
+    slot = SLOT._replace(most=9)
+    first, _ = await take(shared, RATE, DAY, slot, ONCE)
+    held = dict(trips.count)
+    others = [(await take(shared, RATE._replace(cost=1), DAY, slot))[0] for _ in range(2)]
+    for lease in (first, *others):
+        shared.settle(lease, {})
+    await shared.flush()
+    sent = [await command(reader) for _ in range(6)]
+    writer.close()
+    await writer.wait_closed()
+    await link.stop()
+
+    assert {"limits": 1} == held
+    assert {"limits": 3, "limits_settled": 1} == trips.count
+    assert ["EVALSHA"] * 6 == sent
+
+
+async def command(reader: asyncio.StreamReader) -> str:
+    """The next that a client has sent, as MONITOR tells it; what a script does inside is none."""
+    while b" lua] " in (line := await reader.readline()):
+        pass
+    return line.decode().split('"')[1].upper()
 
 
 async def test_the_limit_that_refuses(link: Link) -> None:

@@ -26,14 +26,27 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
-local function account(name, window)
-  local found = redis.call('HMGET', accounts, name .. ':s', name .. ':h', name .. ':w')
-  local a = {name = name, s = tonumber(found[1] or 0), h = tonumber(found[2] or 0)}
-  a.w = tonumber(found[3] or 0)
-  if a.w < window then
-    a.s, a.h, a.w = 0, 0, window
+-- Accounts of rows that begin with a name and a window, and the time of a late call: one command
+-- for all of them, since each costs more than the arithmetic.
+local function open(rows)
+  local fields, opened = {}, {}
+  for _, row in ipairs(rows) do
+    fields[#fields + 1] = row[1] .. ':s'
+    fields[#fields + 1] = row[1] .. ':h'
+    fields[#fields + 1] = row[1] .. ':w'
   end
-  return a
+  fields[#fields + 1] = ':clock'
+  local found = redis.call('HMGET', accounts, unpack(fields))
+  for i, row in ipairs(rows) do
+    local a, window = {name = row[1]}, tonumber(row[2])
+    a.s, a.h = tonumber(found[3 * i - 2] or 0), tonumber(found[3 * i - 1] or 0)
+    a.w = tonumber(found[3 * i] or 0)
+    if a.w < window then
+      a.s, a.h, a.w = 0, 0, window
+    end
+    opened[i] = a
+  end
+  return opened, tonumber(found[#fields] or 0)
 end
 
 -- As admission/limits.py's `far`: who set this day or month had a wrong clock.
@@ -51,10 +64,10 @@ local function far(later, window)
 end
 
 -- This server's clock may be set back. Times at which buckets are full again would then be far away,
--- and nobody would get anything until then: they go back with it.
-local function follow_clock()
-  local seen = tonumber(redis.call('HGET', accounts, ':clock') or 0)
-  if seen > now + SET_BACK then
+-- and nobody would get anything until then: they go back with it. Gives whether anything was changed.
+local function follow_clock(seen)
+  local back = seen > now + SET_BACK
+  if back then
     local found = redis.call('HGETALL', accounts)
     for i = 1, #found, 2 do
       local name = string.match(found[i], '^(.+):s$')
@@ -68,11 +81,22 @@ local function follow_clock()
   if now > seen + SET_BACK then
     redis.call('HSET', accounts, ':clock', text(now))
   end
+  return back
 end
 
-local function write(a)
-  redis.call('HSET', accounts, a.name .. ':s', text(a.s), a.name .. ':h', text(a.h),
-    a.name .. ':w', text(a.w))
+local function write(changed)
+  local fields = {}
+  for _, a in ipairs(changed) do
+    fields[#fields + 1] = a.name .. ':s'
+    fields[#fields + 1] = text(a.s)
+    fields[#fields + 1] = a.name .. ':h'
+    fields[#fields + 1] = text(a.h)
+    fields[#fields + 1] = a.name .. ':w'
+    fields[#fields + 1] = text(a.w)
+  end
+  if #fields > 0 then
+    redis.call('HSET', accounts, unpack(fields))
+  end
 end
 
 local function is_rate(kind)
@@ -110,14 +134,39 @@ local function lacking(a, kind, most, burst, cost)
   return a.s + a.h + cost - most
 end
 
--- A held row: name, window, kind, most, cost, likely.
-local function release(row, amount)
-  local a = account(row[1], tonumber(row[2]))
-  if a.w == tonumber(row[2]) then
-    a.h = math.max(0, a.h - tonumber(row[5]))
-    spend(a, row[3], tonumber(row[4]), amount)
-    write(a)
+-- Held rows, each of name, window, kind, most, cost, likely; `used` gives of each what it spends.
+local function release(rows, used_of)
+  local changed = {}
+  for i, a in ipairs((open(rows))) do
+    local row = rows[i]
+    if a.w == tonumber(row[2]) then
+      a.h = math.max(0, a.h - tonumber(row[5]))
+      spend(a, row[3], tonumber(row[4]), used_of(i, row))
+      changed[#changed + 1] = a
+    end
   end
+  write(changed)
+end
+
+-- The same of a lease that was given up: what was probable is spent already.
+local function correct(rows, used_of)
+  local changed = {}
+  for i, a in ipairs((open(rows))) do
+    local row = rows[i]
+    local more = used_of(i, row) - tonumber(row[6])
+    if row[3] == 'window' and a.w == tonumber(row[2]) then
+      a.s = math.max(0, a.s + more)
+      changed[#changed + 1] = a
+    elseif row[3] == 'rate' and more > 0 then
+      spend(a, row[3], tonumber(row[4]), more)
+      changed[#changed + 1] = a
+    end
+  end
+  write(changed)
+end
+
+local function likely(_, row)
+  return tonumber(row[6])
 end
 
 -- Of a gateway that is gone nobody settles: what it held is given back, and what its requests have
@@ -126,9 +175,7 @@ local function sweep()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMIT', 0, 100)) do
     local kept = redis.call('HGET', claims, id)
     if kept and string.sub(kept, 1, 1) ~= '-' then
-      for _, row in ipairs(cjson.decode(kept)) do
-        release(row, tonumber(row[6]))
-      end
+      release(cjson.decode(kept), likely)
       redis.call('HSET', claims, id, '-' .. kept)
       redis.call('ZADD', leases, text(now + HOUR), id)
     else
@@ -150,39 +197,44 @@ local words = {}
 -- Gives 0 or the number of the limit that refuses, what it lacks, and of each its use and what is held.
 function words.take()
   sweep()
-  follow_clock()
   local id, lease = ARGV[4], tonumber(ARGV[5])
-  local taken, held = {}, {}
+  local rows, taken, held = {}, {}, {}
   for i = 6, #ARGV, 7 do
-    local kind, most, cost = ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 5])
-    local window = tonumber(ARGV[i + 1])
-    local a = account(ARGV[i], window)
+    rows[#rows + 1] = {unpack(ARGV, i, i + 6)}
+  end
+  local opened, seen = open(rows)
+  if follow_clock(seen) then
+    opened = open(rows)
+  end
+  for i, row in ipairs(rows) do
+    local a, window, kind = opened[i], tonumber(row[2]), row[3]
+    local most, cost = tonumber(row[4]), tonumber(row[6])
     if a.w > window and far(a.w, window) then
       a.w = window
-      write(a)
+      write({a})
     end
-    local lack = lacking(a, kind, most, tonumber(ARGV[i + 4]), cost)
+    local lack = lacking(a, kind, most, tonumber(row[5]), cost)
     if lack > 0 then
-      return {(i + 1) / 7, math.min(math.ceil(lack), 1e15), used(a, kind), a.h}
+      return {i, math.min(math.ceil(lack), 1e15), used(a, kind), a.h}
     end
-    taken[#taken + 1] = {a, kind, most, cost}
+    taken[i] = {a, kind, most, cost}
     if kind ~= 'once' then
       -- a clock that is behind asks of a day that is over: it is held in the one that has begun
-      held[#held + 1] = {a.name, text(a.w), kind, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6]}
+      held[#held + 1] = {a.name, text(a.w), kind, row[4], row[6], row[7]}
     end
   end
   local answer = {0, 0}
-  for _, row in ipairs(taken) do
-    local a, kind = row[1], row[2]
+  for _, each in ipairs(taken) do
+    local a, kind, most, cost = unpack(each)
     if kind == 'once' then
-      spend(a, kind, row[3], row[4])
+      spend(a, kind, most, cost)
     else
-      a.h = a.h + row[4]
+      a.h = a.h + cost
     end
-    write(a)
     answer[#answer + 1] = used(a, kind)
     answer[#answer + 1] = a.h
   end
+  write(opened)
   if #held > 0 then
     redis.call('ZADD', leases, text(now + lease), id)
     redis.call('HSET', claims, id, cjson.encode(held))
@@ -200,21 +252,13 @@ function words.settle()
   end
   redis.call('HDEL', claims, id)
   redis.call('ZREM', leases, id)
-  local late = string.sub(kept, 1, 1) == '-'
-  for i, row in ipairs(cjson.decode(late and string.sub(kept, 2) or kept)) do
-    local amount = tonumber(ARGV[4 + i] or 0)
-    if not late then
-      release(row, amount)
-    else -- what was probable is spent already
-      local a, more = account(row[1], tonumber(row[2])), amount - tonumber(row[6])
-      if row[3] == 'window' and a.w == tonumber(row[2]) then
-        a.s = math.max(0, a.s + more)
-        write(a)
-      elseif row[3] == 'rate' and more > 0 then
-        spend(a, row[3], tonumber(row[4]), more)
-        write(a)
-      end
-    end
+  local function told(i)
+    return tonumber(ARGV[4 + i] or 0)
+  end
+  if string.sub(kept, 1, 1) == '-' then
+    correct(cjson.decode(string.sub(kept, 2)), told)
+  else
+    release(cjson.decode(kept), told)
   end
   return 1
 end
@@ -237,7 +281,7 @@ end
 function words.lift()
   for i = 4, #ARGV, 4 do
     local window = tonumber(ARGV[i + 1])
-    local a = account(ARGV[i], window)
+    local a = open({{ARGV[i], window}})[1]
     if a.w == window then
       local told = redis.call('HGET', accounts, a.name .. ':m') or ''
       local lately, at = string.match(told, '^(%d+) (%d+)$')
@@ -247,7 +291,7 @@ function words.lift()
       if more > 0 then
         redis.call('HSET', accounts, a.name .. ':m', text(added + more) .. ' ' .. text(now))
       end
-      write(a)
+      write({a})
     end
   end
   stay()
@@ -257,10 +301,12 @@ end
 -- Of each: name, window, kind. Gives of each its use and what is held.
 function words.look()
   sweep()
-  local answer = {}
+  local rows, answer = {}, {}
   for i = 4, #ARGV, 3 do
-    local a = account(ARGV[i], tonumber(ARGV[i + 1]))
-    answer[#answer + 1] = used(a, ARGV[i + 2])
+    rows[#rows + 1] = {ARGV[i], ARGV[i + 1], ARGV[i + 2]}
+  end
+  for i, a in ipairs((open(rows))) do
+    answer[#answer + 1] = used(a, rows[i][3])
     answer[#answer + 1] = a.h
   end
   return answer
