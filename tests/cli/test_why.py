@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from headrace.cli.app import app
-from headrace.cli.why import merged, moment, number, seconds, show
+from headrace.cli.why import merged, moment, notes, number, seconds, show
 from headrace.conformance.ports import RefusingPort
 from headrace.errors import ConfigError
 
@@ -63,6 +63,17 @@ def test_what_is_over() -> None:
     assert "it was so from" in shown(diagnosis(end_s=NOW_S - 300, begin_s=NOW_S - 345))
 
 
+def test_what_the_answer_does_not_cover() -> None:
+    """Time before the history, and replicas without room in it, are told."""
+    told = {"known_from_s": NOW_S - 600, "unseen": [f"gpu-{n}" for n in range(6)]}
+    early, room = notes(told, NOW_S - 900)
+
+    assert early.startswith("Nothing is known of")
+    assert "6 replicas without room in the history (gpu-0, gpu-1, gpu-2, gpu-3 and more)" in room
+    assert [room] == notes(told, None)
+    assert [] == notes({"known_from_s": None, "unseen": []}, NOW_S)
+
+
 def test_nothing_is_wrong() -> None:
     """One line."""
     finding = {"name": "nothing", "title": "Nothing is wrong", "summary": ""}
@@ -114,6 +125,12 @@ def test_wrong_times(text: str) -> None:
     """The sentence shows two ways to write one."""
     with pytest.raises(ConfigError, match="write 14:05 or"):
         moment(text, NOW_S)
+
+
+def test_what_has_not_come() -> None:
+    """A moment of the future is refused, not looked at in vain."""
+    with pytest.raises(ConfigError, match="has not come yet"):
+        moment(datetime.fromtimestamp(NOW_S + 60, UTC).isoformat(), NOW_S)
 
 
 @pytest.mark.parametrize(

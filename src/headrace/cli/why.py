@@ -26,6 +26,7 @@ FOUND = 1  # exit code: something is wrong
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 LEAST_S, MOST_S = 60.0, 3600.0
+FEW = 4  # names in a sentence
 
 Model = Annotated[
     str | None,
@@ -61,8 +62,9 @@ def why(
     asked = {"since_s": f"{seconds(since):g}"}
     if model is not None:
         asked["model"] = model
-    if at is not None:
-        asked["at_s"] = f"{moment(at, time.time()):.3f}"
+    at_s = moment(at, time.time()) if at is not None else None
+    if at_s is not None:
+        asked["at_s"] = f"{at_s:.3f}"
     answer = Admin(admin_url, token).get(f"/admin/why?{urlencode(asked)}")
     found = answer["diagnoses"]
     if as_json:
@@ -71,6 +73,8 @@ def why(
         console = Console(highlight=False)
         for each in merged(found):
             show(console, each)
+        for note in notes(answer, at_s):
+            console.print(Text(_safe(note), "yellow"))
     if not all(each["healthy"] for each in found):
         raise typer.Exit(FOUND)
 
@@ -104,11 +108,14 @@ def moment(text: str, now_s: float) -> float:
             clock = clock_time.fromisoformat(text)
             at_s = datetime.combine(today.date(), clock, today.tzinfo).timestamp()
             return at_s if at_s <= now_s else at_s - 86_400
-        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+        at_s = datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except ValueError:
         raise ConfigError(
             f"--at {text}: is no time; write 14:05 or 2026-11-21T14:05:00Z."
         ) from None
+    if at_s > now_s:
+        raise ConfigError(f"--at {text}: has not come yet; give a moment of the past.")
+    return at_s
 
 
 def merged(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,6 +127,24 @@ def merged(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             told.append(dict(each))
         else:
             same["model"] = f"{same['model']}, {each['model']}"
+    return told
+
+
+def notes(answer: Mapping[str, Any], at_s: float | None) -> list[str]:
+    """What the answer does not cover: time before the history, replicas without room in it."""
+    told = []
+    from_s, unseen = answer.get("known_from_s"), answer.get("unseen", [])
+    if at_s is not None and from_s is not None and at_s < from_s:
+        told.append(
+            f"Nothing is known of {_clock(at_s)}: the gateway's history begins at"
+            f" {_clock(from_s)}. `diagnosis.prometheus` asks a server that keeps more."
+        )
+    if unseen:
+        few = ", ".join(unseen[:FEW]) + (" and more" if len(unseen) > FEW else "")
+        told.append(
+            f"Not looked at: {len(unseen)} replicas without room in the history ({few});"
+            " set `diagnosis.prometheus`, or give each gateway fewer replicas."
+        )
     return told
 
 
@@ -188,7 +213,8 @@ def _indented(console: Console, text: str, style: str = "") -> None:
 
 
 def _clock(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s).astimezone():%H:%M:%S}"
+    then, now = (datetime.fromtimestamp(each).astimezone() for each in (at_s, time.time()))
+    return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M:%S}"
 
 
 def _safe(text: str) -> str:

@@ -215,6 +215,11 @@ def focus_s(grid: Grid) -> float:
     return focus_steps(grid) * grid.step_s
 
 
+def reach_s(since_s: float, step_s: float) -> float:
+    """How far back a look at a window goes, with large steps of that length."""
+    return max(since_s, WINDOW_S) + (BASE_COARSE + 1) * step_s
+
+
 def _span(grid: Grid, begin_s: float, end_s: float) -> Span:
     return Span(grid, *grid.between(begin_s, end_s))
 

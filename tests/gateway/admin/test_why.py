@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from headrace.config.fleet import Admin
 from headrace.config.schema import Config
+from headrace.diagnose import history as rings
 from headrace.diagnose.history import History
 from headrace.gateway.admin.api import build
 from headrace.gateway.admin.why import why
@@ -91,6 +92,18 @@ async def test_too_early() -> None:
     found = (await asked(gateway())).json()["diagnoses"]
 
     assert {"no-data"} == {each["finding"]["name"] for each in found}
+
+
+async def test_what_is_not_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer says since when anything is known, and which replicas had no room."""
+    monkeypatch.setattr(rings, "MAX_SERIES", 2)
+    made, history = gateway(), History()
+    history.add(1000.0, {("r_ready", (name,)): 1.0 for name in ("gpu-1", "gpu-2", "gpu-3")})
+    made.instruments.recorder = Recorder(history, list)
+    answer = (await asked(made)).json()
+
+    assert (1000.0, ["gpu-3"]) == (answer["known_from_s"], answer["unseen"])
+    assert (None, []) == ((none := (await asked(gateway())).json())["known_from_s"], none["unseen"])
 
 
 async def test_no_history_at_all() -> None:

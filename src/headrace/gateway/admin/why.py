@@ -11,7 +11,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Query
 
 from headrace.diagnose.finding import Diagnosis
-from headrace.diagnose.snapshot import Snapshot
+from headrace.diagnose.snapshot import Snapshot, known
 from headrace.diagnose.table import diagnose
 from headrace.errors import StartError
 from headrace.gateway.admin.absent import absent
@@ -42,22 +42,25 @@ def why(gateway: Gateway) -> APIRouter:
             raise HTTPException(
                 503, "No history is kept; set `diagnosis.enabled`, or `diagnosis.prometheus`."
             )
-        return recorder.snapshot(at_s)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, recorder.snapshot, at_s, since_s)
 
     @router.get("/admin/why")
     async def read_why(
         since_s: Since = 900.0, at_s: At = None, *, model: Only = None
     ) -> dict[str, Any]:
-        known = [*gateway.fleet.groups]
-        if model is not None and model not in known:
-            raise absent("model", model, known)
+        names = [*gateway.fleet.groups]
+        if model is not None and model not in names:
+            raise absent("model", model, names)
         snapshot = await look(since_s, at_s)
         serves = {name: [*each.serves] for name, each in gateway.fleet.replicas.items()}
-        models = [model] if model is not None else known
+        models = [model] if model is not None else names
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(None, _all, snapshot, since_s, models, serves)
         return {
             "source": "prometheus" if server is not None else "history",
+            "known_from_s": snapshot.known_s if known(snapshot.known_s) else None,
+            "unseen": [*snapshot.unseen],
             "diagnoses": [_shown(each) for each in found],
         }
 

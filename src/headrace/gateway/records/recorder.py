@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from headrace.diagnose.history import History
+from headrace.diagnose.history import PER_COARSE, History
+from headrace.diagnose.lens import reach_s
 from headrace.diagnose.series import Key, Use, uses
 from headrace.diagnose.snapshot import Snapshot, known
 from headrace.telemetry.columns import Column
@@ -34,10 +35,15 @@ class Recorder:
             task.cancel()
             await asyncio.wait({task})
 
-    def snapshot(self, at_s: float | None = None) -> Snapshot:
-        """What was known then (s since 1970), by default now. Any thread may ask."""
+    def snapshot(self, at_s: float | None = None, since_s: float = 900.0) -> Snapshot:
+        """
+        What was known then (s since 1970), by default now, as much as a look at a window of
+        ``since_s`` takes. Any thread may ask; it may take some tens of milliseconds.
+        """
+        end_s = time.time() if at_s is None else at_s
+        begin_s = end_s - reach_s(since_s, self._history.step_s * PER_COARSE)
         with self._lock:
-            return self._history.snapshot(at_s)
+            return self._history.snapshot(at_s, begin_s)
 
     def read(self) -> None:
         """One step, now."""
