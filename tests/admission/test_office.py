@@ -67,6 +67,12 @@ async def test_rotation(place: Place) -> None:
     assert old.until is not None
 
 
+async def test_a_key_that_is_none(place: Place) -> None:
+    """Before there is any key, too, what is missing is the key, and no pepper is blamed."""
+    with pytest.raises(ConfigError, match="There is no key 'app'; there are: none"):
+        await place.office.rotate("me", "app", timedelta(0))
+
+
 async def test_another_pepper(place: Place, tmp_path: Path) -> None:
     """Whoever has another pepper cannot make keys that no gateway would accept."""
     await place.issue()

@@ -108,9 +108,10 @@ class Office:
         pepper, minted = await self._pepper(), keys.mint()
 
         def edit(book: Book) -> Book:
+            rotated = Clerk(actor, now).rotate(book, name, _kept(pepper, minted), overlap)
             if book.pepper != keys.fingerprint(pepper):
                 raise ConfigError("The keys that there are were made with another pepper.")
-            return Clerk(actor, now).rotate(book, name, _kept(pepper, minted), overlap)
+            return rotated
 
         book = await self._store.change(edit)
         return Issued(book.keys[name], minted.secret)
