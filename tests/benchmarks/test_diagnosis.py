@@ -1,13 +1,18 @@
 """The benchmark of the diagnosis: some of its cells, and that its tables add up."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks.diagnosis.__main__ import jobs, sample
+import pytest
+
+from benchmarks.diagnosis.__main__ import held, jobs, run, sample
 from benchmarks.diagnosis.cells import Cell, calm, clear, faults, judge
 from benchmarks.diagnosis.controls import CONTROLS
+from benchmarks.diagnosis.progress import Progress
 from benchmarks.diagnosis.report import chart, tables
 from benchmarks.diagnosis.scenarios import SCENARIOS, WORKLOADS
 from headrace.diagnose.table import NAMES
+from headrace.errors import StartError
 
 CHAT = WORKLOADS[0]
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -72,6 +77,16 @@ def test_a_sample_has_every_fault() -> None:
     assert len(CONTROLS) == sum(job.kind == "healthy" for job in todo)
 
 
+def test_what_is_held_out_can_be_run_alone() -> None:
+    """Every fault and healthy fleet of it, and nothing else."""
+    alone = [job for each in jobs(1) if (job := held(each)) is not None]
+
+    faulty = {number for job in alone if job.kind == "faults" for number in job.numbers}
+    well = {number for job in alone if job.kind == "healthy" for number in job.numbers}
+    assert {number for number, each in enumerate(SCENARIOS) if each.held} == faulty
+    assert {number for number, each in enumerate(CONTROLS) if each.held} == well
+
+
 def cell(**fields: object) -> Cell:
     usual = {
         "scenario": "f", "severity": 1, "workload": "chat", "seed": 1, "held": False,
@@ -103,3 +118,32 @@ def test_chart() -> None:
 
     assert 3 == text.count("<circle")
     assert "&lt;g&gt;" in text
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    """Pieces that are done are not run again; a line that was cut off is."""
+    path = tmp_path / "progress.jsonl"
+    first, second = [*jobs(1, quick=True)][:2]
+    progress = Progress(path, "code", resume=True)
+    progress.add(first, [cell(scenario="slow replica"), cell(scenario="stuck GPU")])
+    progress.add(second, [cell(scenario="healthy: steady")])
+    text = path.read_text()
+    path.write_text(text[:-10])
+    again = Progress(path, "code", resume=True)
+
+    assert {first: [cell(scenario="slow replica"), cell(scenario="stuck GPU")]} == again.done
+    assert [cell(scenario="slow replica"), cell(scenario="stuck GPU")] == run([first], 1, again)
+    again.add(second, [cell(scenario="healthy: steady")])
+    assert text == path.read_text()
+    again.end()
+    assert not path.exists()
+
+
+def test_a_run_does_not_go_on_with_other_code(tmp_path: Path) -> None:
+    """Results of two tables are not put together."""
+    path = tmp_path / "progress.jsonl"
+    Progress(path, "code", resume=False)
+    with pytest.raises(StartError, match="another version"):
+        Progress(path, "other", resume=True)
+
+    assert {} == Progress(path, "other", resume=False).done

@@ -8,7 +8,7 @@ import pytest
 from headrace.diagnose.history import History
 from headrace.diagnose.lens import Lens
 from headrace.diagnose.series import Key
-from headrace.diagnose.speed import Line, Point, excesses, fit, slowness
+from headrace.diagnose.speed import Line, Point, excesses, felt, fit, slowness, strays
 
 LINE = Line(0.02, 0.0005, 2e-5)
 
@@ -97,3 +97,29 @@ def test_a_fleet_is_as_slow_as_the_median_of_its_replicas() -> None:
 def test_who_does_nothing_is_not_judged() -> None:
     """Replicas without requests have no pace."""
     assert {} == excesses(fleet({}, {}), ["x"])
+
+
+def test_full_caches_explain_slow_tokens() -> None:
+    """Few requests with long contexts read as much as many with short ones."""
+    random = Random(3)
+    made = [Point(random.uniform(1, 20), 0.0, 0.0, random.uniform(0.05, 0.9)) for _ in range(60)]
+    made = [each._replace(pace=0.01 + 0.0002 * each.running + 0.03 * each.kv) for each in made]
+    found = fit(made)
+
+    assert found is not None
+    assert found.at(Point(3.0, 0.0, 0.0, 0.85)) == pytest.approx(0.0361, rel=0.05)
+
+
+def test_how_far_replicas_stray_by_chance() -> None:
+    """Less in large batches; more where the line is a guess, beyond all that was ever seen."""
+    names = ["a", "b", "c"]
+    usual, busy = strays(fleet({}, {}), names), strays(fleet({}, {"a": 4.0}), names)
+
+    assert all(0 < value < 0.1 for value in usual.values())
+    assert busy["a"] > 2 * usual["a"]
+    assert {} == strays(fleet({}, {}), ["x"])
+
+
+def test_what_clients_felt() -> None:
+    """The same of streams that have ended; nothing where none are told."""
+    assert {} == felt(fleet({}, {}), ["a", "b", "c"])

@@ -75,3 +75,61 @@ def test_some_tries_are_no_finding() -> None:
     found = diagnose(told(NOBODY, {**NOBODY, "a": 0.05}, "rejected_invalid"), 900.0)
 
     assert "nothing" == found.finding.name
+
+
+def mixed(stay: Mapping[str, float], prompt: Mapping[str, float], first_s: float = 0.1) -> Snapshot:
+    """
+    Three tenants, of which each asks twice a second. In the last minute their requests run so long,
+    their prompts are so long, and first tokens take so many seconds.
+    """
+    history = History()
+    tokens = dict.fromkeys(stay, 0.0)
+    first = 0.0
+    for step in range(STEPS):
+        new = step >= CHANGE
+        sway = 1.0 + 0.1 * (step % 5 - 2)
+        reading: dict[tuple[str, tuple[str, ...]], float] = {}
+        for name in stay:
+            tokens[name] += 10.0 * sway * (prompt[name] if new else 1000.0)
+            reading["t_ended", (name, "completed")] = 10.0 * (step + 1)
+            reading["t_active", (name,)] = 2.0 * sway * (stay[name] if new else 4.0)
+            reading["t_tokens", (name, "input")] = tokens[name]
+        first += 30.0 * (first_s if new else 0.1)
+        history.add(
+            1000.0 + 5.0 * step,
+            {
+                **reading,
+                ("ended", ("m", "completed")): 30.0 * (step + 1),
+                ("ttft_sum", ("m",)): first, ("ttft_n", ("m",)): 30.0 * (step + 1),
+                ("active", ("m", "streaming")): 24.0, ("waiting", ("m",)): 0.0,
+                ("replicas", ("m",)): 1.0,
+            },
+        )  # fmt: skip
+    return history.snapshot()
+
+
+LASTS, SHORT = {"a": 4.0, "b": 4.0, "c": 4.0}, {"a": 1000.0, "b": 1000.0, "c": 1000.0}
+
+
+def test_a_tenant_whose_answers_do_not_end() -> None:
+    """Its requests run on and on, while those of others end as they always did."""
+    found = diagnose(mixed({**LASTS, "b": 12.0}, SHORT), 900.0).finding
+
+    assert ("long-outputs", ("b",)) == (found.name, found.tenants)
+
+
+def test_requests_of_all_that_run_longer_are_not_one_tenants() -> None:
+    """What happens to every tenant is no tenant's."""
+    found = diagnose(mixed(dict.fromkeys(LASTS, 12.0), SHORT), 900.0)
+
+    assert () == found.finding.tenants
+
+
+def test_a_tenant_whose_prompts_have_become_long() -> None:
+    """It is named once somebody waits longer for first tokens, and not before."""
+    long = {**SHORT, "c": 5000.0}
+    felt = diagnose(mixed(LASTS, long, first_s=1.0), 900.0).finding
+    unfelt = diagnose(mixed(LASTS, long), 900.0).finding
+
+    assert ("long-prompts", ("c",)) == (felt.name, felt.tenants)
+    assert "nothing" == unfelt.name

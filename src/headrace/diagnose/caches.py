@@ -10,6 +10,7 @@ from headrace.diagnose.snapshot import known
 LOST = (0.8, 0.12)  # of what caches found, whether or not somebody feels it yet
 LATER, LATER_S = 1.5, 0.03  # times as long to a first token, and so much longer
 BELIEVED = 0.04  # of the usual share, that routing expects beyond what is found
+QUEUED, HALF = 0.5, 0.5  # requests that wait at an engine, and share in use that holds them up
 TIGHT = 0.75  # share in use, of a cache that forgets what it should have
 SQUEEZED = 1.7  # times as large a part of the cache for a request
 MANY = 8.0  # requests, whose mean part of the cache says something
@@ -80,23 +81,28 @@ def forgetful(facts: Facts) -> Verdict:
     )  # fmt: skip
 
 
+def pressed(m: Machine, facts: Facts) -> bool:
+    """Whether its KV cache is full, preempts, or has forgotten what it should have."""
+    return (
+        m.preempted.rose(2.0, 0.05, blank=True)
+        or (m.kv.now >= FULL and m.kv.usual < FULL - 0.05)
+        or (m.kv.now >= TIGHT and m.kv.ratio >= 1.4 and _evicts(facts))
+        or _squeezed(m, facts)
+    )
+
+
 # --- below -------------------------------------------------------------------------------------
 
 
 def _pressed(facts: Facts) -> list[Machine]:
-    return [
-        m
-        for m in facts.serving
-        if m.preempted.rose(2.0, 0.05, blank=True)
-        or (m.kv.now >= FULL and m.kv.usual < FULL - 0.05)
-        or (m.kv.now >= TIGHT and m.kv.ratio >= 1.4 and _evicts(facts))
-    ]
+    return [m for m in facts.serving if pressed(m, facts)]
 
 
 def _squeezed(m: Machine, facts: Facts) -> bool:
     """Whether the same requests take a larger part of its cache: the cache has become smaller."""
     each = facts.lens.quotient("e_kv", "e_running", m.name)
-    if m.kv.now < TIGHT or not each.rose(SQUEEZED, 0.0):
+    waits = m.queued.rose(2.0, QUEUED, blank=True)  # the next prompt is larger than what is left
+    if m.kv.now < (HALF if waits else TIGHT) or not each.rose(SQUEEZED, 0.0):
         return False
     longer = max(facts.prompt.ratio, facts.output.ratio, 1.0)
     enough = m.running.now >= MANY or m.queued.now >= 0.5

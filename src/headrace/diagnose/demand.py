@@ -17,7 +17,7 @@ from headrace.diagnose.facts import (
 from headrace.diagnose.finding import Finding, Verdict, fact, listed, mean, rate
 from headrace.diagnose.lens import NAN, Span
 from headrace.diagnose.snapshot import known
-from headrace.diagnose.tenants import MORE, source
+from headrace.diagnose.tenants import MORE, lasting, source, wordy
 
 # Times as many requests run as their pace explains: by Little's law they have more tokens to make.
 CROWD = 1.08
@@ -69,7 +69,7 @@ def prompts(facts: Facts) -> Verdict:
     longer = facts.prompt.rose(LONGER, 100.0)
     sooner = come.rose(LONGER, 100.0) and facts.prompt.ratio > 1.0
     if not longer and not (sooner and facts.symptoms):
-        return "prompts are as long as usual"
+        return _wordy(facts)
     many = lens.total(lens.focus, "input_n", facts.model) * lens.focus.seconds >= SEVERAL
     if not facts.symptoms and not (many and facts.prompt.rose(PLAINLY, 100.0)):
         return "prompts are a little longer, and nobody feels it"
@@ -98,7 +98,7 @@ def answers(facts: Facts) -> Verdict:
     ended = lens.total(lens.focus, "ended", facts.model, "completed") * lens.focus.seconds
     sooner = flow.rose(LONGER, 30.0) and not more and facts.crowd >= CROWD and ended >= SEVERAL
     if not longer and not sooner:
-        return "answers are as long as usual"
+        return _lasting(facts)
     return Finding(
         "long-outputs", "Answers have become longer",
         f"An answer has {facts.output.now:,.0f} tokens, {facts.output.ratio:.1f} times the usual."
@@ -273,6 +273,45 @@ def _refusals(
         evidence=(
             fact("refused", share, "share",
                  f"{rate('ended', outcome=reasons[0] if reasons else '')} / {rate('ended')}"),
+        ),
+    )  # fmt: skip
+
+
+def _wordy(facts: Facts) -> Verdict:
+    found = wordy(facts) if facts.symptoms else None
+    if found is None:
+        return "prompts are as long as usual"
+    tenant, seen = found
+    return Finding(
+        "long-prompts", "Prompts of one tenant have become longer",
+        f"A prompt of {tenant} has {seen.now:,.0f} tokens, {seen.ratio:.1f} times the usual; those"
+        " of others have not.",
+        phase="prefill", tenants=(tenant,),
+        evidence=(
+            fact(f"prompt tokens of a request of {tenant}", seen, "",
+                 f"{rate('t_tokens', tenant=tenant, kind='input')}"
+                 f" / {rate('t_ended', tenant=tenant)}"),
+            fact("prompt tokens of a request", facts.prompt, "", mean("input")),
+            fact("time to first token", facts.first, "s", mean("ttft")),
+        ),
+    )  # fmt: skip
+
+
+def _lasting(facts: Facts) -> Verdict:
+    found = lasting(facts)
+    if found is None or facts.late:
+        return "answers are as long as usual"
+    tenant, stay, runs = found
+    return Finding(
+        "long-outputs", "Answers of one tenant have become longer",
+        f"Requests of {tenant} run {stay.ratio:.1f} times as long as usual, those of others do not,"
+        " and first tokens are on time.",
+        phase="decode", tenants=(tenant,),
+        evidence=(
+            fact(f"requests of {tenant} that run", runs, "", rate("t_active", tenant=tenant)),
+            fact("seconds that each of them runs", stay, "s",
+                 f"{rate('t_active', tenant=tenant)} / {rate('t_ended', tenant=tenant)}"),
+            fact("time to first token", facts.first, "s", mean("ttft")),
         ),
     )  # fmt: skip
 

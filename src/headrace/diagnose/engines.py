@@ -13,8 +13,9 @@ from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 from headrace.diagnose.speed import STALLED
 
-EMPTY, EMPTY_ALL = 0.55, 0.5  # of the usual tokens of an answer: of one replica, of all
+EMPTY, EMPTY_ALL = 0.55, 0.65  # of the usual tokens of an answer: of one replica, of all
 TOKENS = 10.0  # that an answer has less
+PILED = 1.1  # times as long as usual do requests run: they pile up
 PREFILL = 1.8  # times as long for a token of a prompt
 PREFILL_ONE = 2.0  # the same of one replica, beside its peers
 PREFILL_S = 0.05  # longer to a first token
@@ -38,9 +39,13 @@ def empty(facts: Facts) -> Verdict:
         if seen.fell(EMPTY, TOKENS)
         and lens.total(lens.focus, "e_ended", name) * lens.focus.seconds >= ENOUGH
     ]  # fmt: skip
-    everywhere = 2 * len(hit) > len(made)
-    if not hit or (everywhere and not facts.output.fell(EMPTY_ALL, TOKENS)):
+    # All together are more than each alone; but while requests pile up only short answers end.
+    everywhere = facts.output.fell(EMPTY_ALL, TOKENS) and facts.stay.ratio < PILED
+    if everywhere and len(hit) != 1:
+        hit = [name for name, seen in made.items() if seen.ratio <= EMPTY_ALL]
+    if not hit or (not everywhere and 2 * len(hit) > len(made)):
         return "answers have as many tokens as usual"
+    everywhere = 2 * len(hit) > len(made)
     where = "every replica" if everywhere else listed(hit)
     return Finding(
         "empty-answers", "Answers are empty or end at once",

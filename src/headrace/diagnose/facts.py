@@ -12,7 +12,7 @@ from headrace.diagnose.finding import Symptom
 from headrace.diagnose.lens import NAN, Lens, Seen, Span
 from headrace.diagnose.replica import Machine, machine
 from headrace.diagnose.snapshot import known
-from headrace.diagnose.speed import excesses, slowness
+from headrace.diagnose.speed import excesses, felt, slowness, strays
 
 # Outcomes by who is to blame. What begins with one of these counts.
 FAILED = ("upstream_failed_", "timed_out_first_byte", "timed_out_chunk", "timed_out_connect",
@@ -29,6 +29,7 @@ GONE = ("client_gone",)
 # A symptom must be so many times the usual and so much more.
 SLOW, SLOW_S = 1.5, 0.08  # the time to the first token
 PACE, PACE_S = 1.35, 0.004  # between two tokens
+ALONE, ALONE_S = 3.0, 0.16  # the time to a first token at one replica
 BUSIER = 1.3  # times these bounds, while more requests come than usual
 WEAK = 1.35  # times as long for a token as the work explains
 SHARE = 0.03  # of requests: fewer are noise
@@ -75,6 +76,11 @@ class Facts:
     def queue(self) -> Seen:
         """Seconds until a request has a place."""
         return self.lens.mean("queue", self.model)
+
+    @cached_property
+    def network(self) -> Seen:
+        """Seconds to first bytes, beyond what engines tell, over all replicas."""
+        return self.lens.seen(self._network)
 
     @cached_property
     def total(self) -> Seen:
@@ -181,6 +187,16 @@ class Facts:
         return excesses(self.lens, [m.name for m in self.serving])
 
     @cached_property
+    def strays(self) -> dict[str, float]:
+        """How far that strays by chance, as the standard deviation of its logarithm."""
+        return strays(self.lens, [m.name for m in self.serving])
+
+    @cached_property
+    def felt(self) -> dict[str, float]:
+        """How many times slower each replica is for its clients than its work explains."""
+        return felt(self.lens, [m.name for m in self.serving])
+
+    @cached_property
     def slowness(self) -> Seen:
         """How many times slower engines are than their work explains; the median of them."""
         return slowness(self.lens, [m.name for m in self.serving])
@@ -231,6 +247,10 @@ class Facts:
             found.append(Symptom("stalled", "requests at replicas get no first token"))
         if self.waiting.now >= 2 and self.waiting.rose(2.0, 1.5, blank=True):
             found.append(Symptom("waiting", f"{self.waiting.now:.0f} requests wait for a place"))
+        one = [m for m in self.serving if not m.new and m.engine.rose(ALONE, ALONE_S)]
+        if one and not found:
+            most = max(one, key=lambda m: m.engine.more)
+            found.append(Symptom("one", f"first tokens of {most.name} take {_than(most.engine)}"))
         if not found and self._drags():
             longest = max(self.total, self.stay, key=lambda seen: seen.ratio)
             found.append(Symptom("total", f"whole requests take {_than(longest)}"))
@@ -275,6 +295,17 @@ class Facts:
     def _offered(self, span: Span) -> float:
         ended = self.lens.total(span, "ended", self.model, None)
         return arrived(self.lens, span, ended, "active", self.model, None)
+
+    def _network(self, span: Span) -> float:
+        total, names = self.lens.total, [m.name for m in self.serving]
+        here = [(total(span, "r_ttft_sum", n), total(span, "r_ttft_n", n)) for n in names]
+        there = [(total(span, "e_first_sum", n), total(span, "e_first_n", n)) for n in names]
+        means = []
+        for pairs in (here, there):
+            found = [(took, count) for took, count in pairs if known(took) and count > 0]
+            count = sum(count for _, count in found)
+            means.append(sum(took for took, _ in found) / count if count > 0 else NAN)
+        return means[0] - means[1]
 
     def _demand(self, span: Span) -> float:
         prompt = self.lens.ratio(span, "input_sum", "input_n", self.model)

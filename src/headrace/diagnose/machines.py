@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from headrace.diagnose import engines
+from headrace.diagnose import caches, engines
 from headrace.diagnose.demand import CROWD
 from headrace.diagnose.facts import SHARE, Facts
-from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate, verb
-from headrace.diagnose.lens import NAN, SURE, Lens, Seen, Span
+from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, verb
+from headrace.diagnose.lens import NAN, SURE, Seen, Span
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 
@@ -24,9 +24,6 @@ UNEVEN = 3.5  # the same while work changes: then replicas have unequal parts of
 NEWCOMER = 3.0  # the same of a replica with a cold cache, before its first answers have ended
 ALONE = 1.45  # the same while nobody feels it, or while new replicas take over work
 SLOWER = 1.3  # times as slow as its own usual
-NETWORK_S = 0.03  # what a hop may take more before it counts
-OVERDUE = 1 / 3  # of probes in the focus, that are so late
-LOOPS = 3.0  # turns of an event loop that comes late, in which a probe is sent, answered and read
 ENOUGH, AGREES = 8.0, 1.2  # streams that ended, from which on clients must have felt it, so much
 ALIKE, BARE = 1.2, 3.0  # times as long for a prompt's token; without that so far from its peers
 LATE, LATE_S, LATER = 2.0, 0.05, 1.5  # times as long to a first token; than at its peers
@@ -34,6 +31,12 @@ FAR_OFF, FELT = 1.8, 1.1  # so slow, that clients need to have felt less of it
 UNFELT = 1.5  # times that bound, while no clients' streams can speak for it
 GATHERED = 1.8  # times its usual part of what is sent
 OFTEN = 2.5  # failures in the focus: fewer are chance
+RARE = 1e-4  # the probability of so many by chance: there are many replicas, and many looks
+# Standard deviations from what its work explains, of which chance has none in all looks together.
+CERTAIN, CERTAIN_NEW = 5.0, 4.0
+JOINT = 3.5  # the same where first tokens come late there, and only there
+SHARED = 1.3  # times as long for its clients, who are the second witness of that
+WAITS = {"first_token", "pace", "stalled", "waiting", "one", "total"}  # symptoms
 WIDER = 1.25  # times the largest batch that is known: beyond it little is known of its pace
 AGREES_ALONE = 1.35  # the same where nothing else speaks for it
 
@@ -130,31 +133,6 @@ def failing(facts: Facts) -> Verdict:
     )  # fmt: skip
 
 
-def network(facts: Facts) -> Verdict:
-    """The gateway waits longer than the engine works, and so do its probes."""
-    late = facts.lens.mean("late")
-    far = [m for m in facts.serving if _far(m, facts.lens) and m.check.more > LOOPS * late.more]
-    if not far:
-        return "replicas answer probes as fast as usual, or as late as the gateway itself is"
-    if late.now > NETWORK_S / 2 and len(far) == len(facts.serving):
-        return "probes of all replicas are late because the gateway itself is"
-    names = tuple(m.name for m in far)
-    where = "every replica" if len(far) == len(facts.serving) > 1 else listed(names)
-    evidence: list[Evidence] = []
-    for m in far:
-        evidence += [
-            fact(f"probe of {m.name}", m.check, "s", rate("r_check", replica=m.name)),
-            fact(f"first byte of {m.name} beyond its engine's", m.network, "s",
-                 f"{mean('r_ttft', replica=m.name)} - {mean('e_first', replica=m.name)}"),
-        ]  # fmt: skip
-    return Finding(
-        "network-latency", "The way to a replica has become slow",
-        f"To {where} everything takes {max(m.check.more for m in far) * 1000:.0f} ms longer,"
-        " while the engines work as before.",
-        phase="network", replicas=names, evidence=tuple(evidence),
-    )  # fmt: skip
-
-
 def slow(facts: Facts) -> Verdict:
     """Some replicas are slower than their peers, and than they were."""
     excess = facts.excess
@@ -165,7 +143,7 @@ def slow(facts: Facts) -> Verdict:
     laggards = [
         m
         for m in facts.serving
-        if (_worse(m, excess, facts.serving) if m.new else _lags(m, excess, bounds, facts.serving))
+        if (_worse(m, facts) if _unknown(m) else _certain(m, facts) or _lags(m, facts, bounds))
     ] or engines.late(facts)
     if not laggards:
         return "no replica is slower than its peers"
@@ -235,6 +213,8 @@ def slowed(facts: Facts) -> Verdict:
     slower = [m for m in facts.serving if sure and m.pace._replace(error=0.0).rose(SLOWER, 0.002)]
     if facts.weak:  # their work is set aside there, so that more of it does not matter
         slower = [m for m in facts.serving if facts.excess.get(m.name, 0.0) >= SLOWER]
+    if not _waited(facts):
+        slower = []
     if not slower or 2 * len(slower) <= len(facts.serving):
         return "most engines make tokens as fast as usual"
     load = median([m.running.ratio for m in slower])
@@ -248,6 +228,15 @@ def slowed(facts: Facts) -> Verdict:
 
 
 # --- below -------------------------------------------------------------------------------------
+
+
+def _waited(facts: Facts) -> bool:
+    """Whether users wait, or at least their streams are slower than what engines do explains."""
+    if {each.name for each in facts.symptoms} & WAITS:
+        return True
+    felt = [*facts.felt.values()]
+    paces = [m.pace.ratio for m in facts.serving]
+    return facts.weak and bool(felt) and median(felt) >= AGREES and median(paces) >= 1.0
 
 
 def _slowed(facts: Facts, slower: Sequence[Machine], load: float) -> Finding:
@@ -281,27 +270,50 @@ def _part(facts: Facts, span: Span, name: str) -> float:
 
 
 def _often(m: Machine, facts: Facts) -> bool:
-    """Whether it failed more often than chance would have it: a single error is nobody's fault."""
-    count = facts.lens.total(facts.lens.focus, "r_failed", m.name) * facts.lens.focus.seconds
-    usual = m.failed.usual if known(m.failed.usual) else 0.0
-    expected = usual * m.sent.now * facts.lens.focus.seconds if known(m.sent.now) else 0.0
-    return count >= max(OFTEN, expected + 3.0 * math.sqrt(expected))
+    """
+    Whether it failed more often than chance would have it, of requests that fail as often as they
+    do in the fleet: a single error is nobody's fault.
+    """
+    lens = facts.lens
+    count = lens.total(lens.focus, "r_failed", m.name) * lens.focus.seconds
+    usual = (m.failed.usual, lens.quotient("r_failed", "r_sent", None).usual)
+    sent = m.sent.now * lens.focus.seconds if known(m.sent.now) else 0.0
+    expected = max((each for each in usual if known(each)), default=0.0) * sent
+    return count >= OFTEN and _tail(round(count), expected) < RARE
 
 
-def _far(m: Machine, lens: Lens) -> bool:
-    """Probes and first bytes are late; a single probe is a lost packet, or a busy machine."""
-    grid, begin, end = lens.focus
-    taken = grid.series.get(("r_check", (m.name,)), ())[begin:end]
-    probes = [each for each in taken if known(each)]
-    late = sum(each >= m.check.usual + NETWORK_S for each in probes)
-    beyond = m.network.more >= NETWORK_S / 2 or not known(m.network.now)
-    return m.check.rose(2.0, NETWORK_S) and late >= OVERDUE * len(probes) and beyond
+def _tail(count: int, expected: float) -> float:
+    """The probability of so many or more, where so many are expected (Poisson)."""
+    term = below = math.exp(-expected)
+    for number in range(1, count):
+        term *= expected / number
+        below += term
+    return 1.0 - below
 
 
-def _lags(
-    m: Machine, excess: dict[str, float], bounds: tuple[float, float], serving: Sequence[Machine]
-) -> bool:
+def _unknown(m: Machine) -> bool:
+    """Whether nobody knows its usual: it has joined lately, or had nothing to do."""
+    return m.new or not known(m.pace.usual)
+
+
+def _certain(m: Machine, facts: Facts) -> bool:
+    """
+    Slower than its peers by far more than replicas stray by chance, at the work that they always
+    had; its clients or its first tokens are the second witness. A full cache has its own row.
+    """
+    apart, stray = _apart(m, facts.excess), facts.strays.get(m.name, math.inf)
+    if facts.changed or apart < APART or caches.pressed(m, facts):
+        return False
+    if facts.excess.get(m.name, 1.0) < SLOWER:
+        return False
+    if math.log(apart) >= JOINT * stray and _begins_late(m, facts.serving):
+        return True
+    return math.log(apart) >= CERTAIN * stray and facts.felt.get(m.name, 1.0) >= SHARED
+
+
+def _lags(m: Machine, facts: Facts, bounds: tuple[float, float]) -> bool:
     """Slower than its work explains, and than its peers are; clients must have felt it, too."""
+    excess, serving = facts.excess, facts.serving
     apart, agrees = bounds
     own = excess.get(m.name, 1.0)
     if m.pace.more < SURE * m.pace.error:
@@ -341,19 +353,24 @@ def _agrees(m: Machine, least: float, apart: float) -> bool:
     return m.itl.ratio >= (FELT if apart >= FAR_OFF else least)
 
 
-def _worse(m: Machine, excess: dict[str, float], serving: Sequence[Machine]) -> bool:
+def _worse(m: Machine, facts: Facts) -> bool:
     """
     A replica that joined lately has no usual, and a cold cache: it is compared with what older
     ones usually take, and its clients must have felt it; while none of them knows yet, it must be
     far off.
     """
-    old = [other for other in serving if not other.new]
+    excess, stray = facts.excess, facts.strays.get(m.name, math.inf)
+    apart = _apart(m, excess)
+    sure = m.paced >= ENOUGH and math.log(max(apart, 1.0)) >= CERTAIN_NEW * stray
+    if sure and apart >= ALONE and facts.felt.get(m.name, 1.0) >= AGREES_ALONE:
+        return True
+    old = [other for other in facts.serving if not other.new]
     usual = [other.itl.usual for other in old if known(other.itl.usual)]
     batches = [other.running.usual for other in old if known(other.running.usual)]
     like = not batches or m.running.now <= WIDER * max(batches)
     if m.paced >= ENOUGH and usual and like:
-        return _apart(m, excess) >= ALONE and m.itl.now >= AGREES_ALONE * median(usual)
-    return _apart(m, excess) >= NEWCOMER
+        return apart >= ALONE and m.itl.now >= AGREES_ALONE * median(usual)
+    return apart >= NEWCOMER
 
 
 def _apart(m: Machine, excess: dict[str, float]) -> float:

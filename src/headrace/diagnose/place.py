@@ -55,15 +55,14 @@ def _phases(facts: Facts) -> dict[str, Seen]:
 
         return lens.seen(measure)
 
-    here, there = over("r_ttft_sum", "r_ttft_n"), over("e_first_sum", "e_first_n")
-    network = Seen(*(a - b for a, b in zip(here, there, strict=True)))
+    there = over("e_first_sum", "e_first_n")
     waits = over("e_queue_sum", "e_ended")
     prefill = Seen(*(a - b for a, b in zip(there, waits, strict=True)))
     queued = any(m.queued.rose(2.0, 1.0) for m in facts.serving)
     engine = {"engine queue" if queued else "prefill": there}
     if known(waits.now) and known(prefill.now) and not queued:
         engine = {"engine queue": waits, "prefill": prefill}
-    return {"queue": facts.queue, "network": network, **engine}
+    return {"queue": facts.queue, "network": facts.network, **engine}
 
 
 def _where(facts: Facts, phase: str) -> tuple[str, ...]:

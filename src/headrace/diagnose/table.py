@@ -13,14 +13,22 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from headrace.diagnose import aside, caches, demand, engines, inner, machines, place, tenants
+from headrace.diagnose import (
+    aside,
+    caches,
+    demand,
+    engines,
+    inner,
+    machines,
+    network,
+    place,
+    tenants,
+)
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Cleared, Diagnosis, Finding, Verdict
-from headrace.diagnose.history import STEP_S
-from headrace.diagnose.lens import Lens, focus_steps
+from headrace.diagnose.lens import Lens, focus_s
 from headrace.diagnose.snapshot import Snapshot
 
-LOOK_BACK_S = 45.0  # between two looks at the past, when nothing is wrong now
 MANY = 12  # stretches that must be known to be the usual of the past
 
 
@@ -92,7 +100,7 @@ TABLE = (
     Row("network-latency",
         "probes of a replica take 30 ms more and twice as long, its first bytes too, its"
         " engine does not",
-        machines.network,
+        network.far,
         "Measure the way to it (ping, MTU, retransmits, DNS, a proxy between).",
         always=True),
     Row("slow-replica",
@@ -204,7 +212,8 @@ TABLE = (
     Row("slow-fleet",
         "most engines take 1.3 times as long per token with no more demand, or 1.35 times as long"
         " as their work explains",
-        machines.slowed, "Look for what they share: power cap, driver, engine version, a flag."),
+        machines.slowed, "Look for what they share: power cap, driver, engine version, a flag.",
+        always=True),
     Row("client-aborts", "3 % more of clients hang up while answers are on time",
         demand.aborted,
         "Ask the clients: a time-out of theirs, a page that is left, a proxy between."),
@@ -242,9 +251,8 @@ def diagnose(
     found = now = _look(lens, model, replicas)
     if now.finding.name == "no-data":
         return now
-    back_s = LOOK_BACK_S / STEP_S * snapshot.fine.step_s
     while found.healthy:
-        lens = Lens(snapshot, since_s, lens.end_s - back_s)
+        lens = lens.before(lens.end_s - focus_s(lens.focus.grid))
         if len(lens.bases) < MANY or lens.end_s <= snapshot.at_s - since_s:
             return now
         found = _look(lens, model, replicas)
@@ -300,5 +308,5 @@ def _finding(name: str, title: str, summary: str) -> Finding:
 
 
 def _told(lens: Lens, model: str | None, finding: Finding, *, healthy: bool) -> Diagnosis:
-    begin_s = lens.end_s - focus_steps(lens.snapshot.fine) * lens.snapshot.fine.step_s
+    begin_s = lens.end_s - focus_s(lens.focus.grid)
     return Diagnosis(model or "", lens.snapshot.at_s, begin_s, lens.end_s, healthy, finding)

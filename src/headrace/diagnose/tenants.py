@@ -3,9 +3,15 @@ The rows of the decision table about single tenants: whose demand, whose errors,
 all others are well. What all of them ask for is demand.py's. Pure.
 """
 
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
 from headrace.diagnose.facts import LIMITED, WRONG, Facts, arrived
 from headrace.diagnose.finding import Finding, Verdict, fact, rate
-from headrace.diagnose.lens import NAN, Seen, Span, shares
+from headrace.diagnose.lens import LEAST_STEPS, NAN, Lens, Seen, Span, shares
 from headrace.diagnose.snapshot import known
 
 MORE = 1.25  # times the usual demand
@@ -14,6 +20,11 @@ OWN = 0.9  # of the refusals, from one tenant: they are its own
 HIT = 0.2  # of its requests, that are refused
 FEW = 8.0  # refusals in the focus: fewer are somebody's try
 MOST = 0.7  # of something, from one tenant
+LASTING = 1.5  # times as long as usual do a tenant's requests run, beside those of others
+RUNNING = 4.0  # more of them that run
+WORDY, TOKENS = 2.0, 100.0  # times as long a prompt, and so many tokens more
+STRAYS = 3.0  # standard deviations by which that strays
+ENOUGH = 12  # stretches of all tenants together, that say by how much
 
 
 def noisy(facts: Facts) -> Verdict:
@@ -46,6 +57,31 @@ def noisy(facts: Facts) -> Verdict:
             fact("all requests", facts.offered, "/s", rate("ended")),
         ),
     )  # fmt: skip
+
+
+def lasting(facts: Facts) -> tuple[str, Seen, Seen] | None:
+    """
+    The tenant whose requests run far longer than they did while those of others do not, with how
+    long they do, and how many run. Long answers show here before the first of them has ended.
+    """
+    lens = facts.lens
+    found = _foremost(lens, partial(_stay, lens))
+    if found is None or found.beside < max(math.log(LASTING), STRAYS * found.stray):
+        return None
+    runs = lens.level("t_active", found.tenant)
+    if not runs.usual >= 1 or not runs.rose(1.0, RUNNING):
+        return None
+    return found.tenant, found.seen, runs
+
+
+def wordy(facts: Facts) -> tuple[str, Seen] | None:
+    """The tenant whose prompts are far longer than they were while those of others are not."""
+    lens = facts.lens
+    found = _foremost(lens, partial(_prompt, lens))
+    if found is None or found.beside < max(math.log(WORDY), STRAYS * found.stray):
+        return None
+    count = lens.total(lens.focus, "t_ended", found.tenant, None) * lens.focus.seconds
+    return (found.tenant, found.seen) if count >= FEW and found.seen.more >= TOKENS else None
 
 
 def errors(facts: Facts) -> Verdict:
@@ -93,6 +129,53 @@ def source(facts: Facts, outcomes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 # --- below -------------------------------------------------------------------------------------
+
+
+def _stay(lens: Lens, tenant: str, span: Span) -> float:
+    """Seconds that a request of a tenant runs, by Little's law, as that of all in facts.py."""
+    wide = Span(span.grid, max(0, 2 * span.begin - span.end), span.end)
+    ended = lens.total(wide, "t_ended", tenant, None)
+    came = arrived(lens, wide, ended, "t_active", tenant)
+    return lens.total(span, "t_active", tenant) / came if came > 0 else NAN
+
+
+def _prompt(lens: Lens, tenant: str, span: Span) -> float:
+    ended = lens.total(span, "t_ended", tenant, None)
+    return lens.total(span, "t_tokens", tenant, "input") / ended if ended > 0 else NAN
+
+
+class Foremost(NamedTuple):
+    """
+    The tenant of which something has grown most: by how much more than that of others, as a
+    logarithm, and how far that strays usually.
+    """
+
+    tenant: str
+    seen: Seen
+    beside: float
+    stray: float
+
+
+def _foremost(lens: Lens, measure: Callable[[str, Span], float]) -> Foremost | None:
+    seen = {name: lens.seen(partial(measure, name)) for name in lens.names("t_active")}
+    logs = {name: math.log(each.ratio) for name, each in seen.items() if 0 < each.ratio < math.inf}
+    stray = _stray(lens, [*logs], measure)
+    if len(logs) < 2 or not stray > 0:
+        return None
+    top = max(logs, key=lambda name: logs[name])
+    others = median(value for name, value in logs.items() if name != top)
+    return Foremost(top, seen[top], logs[top] - max(0.0, others), stray)
+
+
+def _stray(lens: Lens, names: Sequence[str], measure: Callable[[str, Span], float]) -> float:
+    """The standard deviation of its logarithm, over all tenants, each by its median."""
+    squares: list[float] = []
+    for name in names:
+        found = [value for span in lens.bases if (value := measure(name, span)) > 0]
+        if len(found) >= LEAST_STEPS:
+            middle = median(found)
+            squares += [math.log(value / middle) ** 2 for value in found]
+    return math.sqrt(sum(squares) / len(squares)) if len(squares) >= ENOUGH else NAN
 
 
 def _refused(
