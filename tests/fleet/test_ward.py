@@ -46,3 +46,21 @@ def test_idling_changes_nothing_that_counts() -> None:
             now, ward.vitals, peers_signed_at=now
         )
     assert 100 < rests < 2900
+
+
+def test_a_slow_start_lasts_until_its_end() -> None:
+    """The share grows from look to look, with a penalty that falls; at the end both are gone."""
+    new, old = (
+        Ward(Replica(Backend(url=f"http://{host}:8000", serves={"m": "m"}), 1.0), Health(),
+             Outliers())
+        for host in "ab"
+    )  # fmt: skip
+    old.replica.lease(1000)
+    new.joined_at = 50.0
+
+    seen = []
+    for now in (50.0, 55.0, 59.0, 60.0, 55.0):  # it does not begin again
+        new.weigh(now, 10.0, lambda: [old])
+        seen.append((round(new.replica.weight, 2), new.replica.penalty))
+
+    assert [(0.1, 900), (0.55, 450), (0.91, 90), (1.0, 0), (1.0, 0)] == seen
