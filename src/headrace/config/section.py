@@ -1,4 +1,4 @@
-"""What all sections of the configuration share. The sections themselves are in schema.py."""
+"""What all sections of the configuration share. Each topic's sections are in a file of its own."""
 
 from typing import Annotated
 
