@@ -110,6 +110,17 @@ async def test_first_token_by_the_engines_name() -> None:
     assert ("theirs", 1) == (seen.json()["model"], seen.json()["max_tokens"])
 
 
+@pytest.mark.parametrize("status", [500, 503])
+async def test_first_token_failed(status: int) -> None:
+    """An engine that is healthy and cannot answer is not warm; no other endpoint is asked."""
+    engine = FakeEngine(answers.says(status, b"{}"))
+    async with probed(engine) as probe:
+        with pytest.raises(Failed, match=f"first token, asked by .*, was answered {status}"):
+            await probe.first_token(1.0)
+
+    assert 1 == len(engine.exchanges)
+
+
 @pytest.mark.parametrize("status", [401, 403, 429])
 async def test_first_token_refused(status: int) -> None:
     """Where our key or our share is the matter, no other endpoint is tried."""

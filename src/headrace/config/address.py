@@ -1,4 +1,4 @@
-"""How an engine is reached and shown: its URL, its key, its name. The settings are backends.py's."""
+"""How an engine is reached and shown: its URL, its key, its name. Settings are backends.py's."""
 
 from collections.abc import Callable
 from typing import Annotated
