@@ -92,26 +92,26 @@ TABLE = (
         "Roll back; compare versions and flags of the new replicas with the old ones.",
         always=True),
     Row("upstream-errors",
-        "a replica fails 3 % more of its requests than usual, and twice as many, or is set aside"
-        " for it",
+        "a replica fails 3 % more of its requests than usual, twice as many, and more than chance"
+        " explains, or is set aside for it",
         aside.failing,
         "Read the engine's log for the first error; drain the replica if it is one.",
         always=True),
     Row("network-latency",
         "probes of a replica take 30 ms more and twice as long, its first bytes too, its"
-        " engine does not",
+        " engine does not; or one probe is late and first bytes come 60 ms later than engines say",
         network.far,
         "Measure the way to it (ping, MTU, retransmits, DNS, a proxy between).",
         always=True),
     Row("slow-replica",
-        "its time per token is 1.35 times that of its peers, each compared with its own"
-        " usual",
+        "its time per token is 1.35 times that of its peers, each by what its work explains, five"
+        " times as far as chance takes any of them, and its clients felt it",
         machines.slow,
         "Drain it and look at its GPU: clocks, temperature, power cap, a neighbour on the"
         " same GPU.",
         always=True),
     Row("empty-answers",
-        "answers of a replica have 0.55 times the usual tokens, or all of them half",
+        "answers of a replica have 0.55 times the usual tokens, or all of them 0.65 times",
         engines.empty,
         "Ask the replica directly; look at its chat template, its stop tokens, its weights.",
         always=True),
@@ -177,14 +177,15 @@ TABLE = (
         machines.uneven,
         "See what pins requests: sessions, stored responses, one prefix that all share."),
     Row("long-prompts",
-        "prompts have 1.35 times the usual tokens and it is felt, or 1.6 times",
+        "prompts have 1.35 times the usual tokens and it is felt, or 1.6 times; or those of one"
+        " tenant have twice as many, and it is felt",
         demand.prompts,
         "See who sends them; cap prompt sizes, or send them to replicas of their own by a"
         " rule.",
         always=True),
     Row("long-outputs",
         "answers have 1.35 times the usual tokens, or more tokens are made while fewer"
-        " requests end",
+        " requests end, or those of one tenant run 1.5 times as long as those of others",
         demand.answers,
         "See who asks for them; cap max_tokens, or send them elsewhere by a rule.",
         always=True),
