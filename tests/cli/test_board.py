@@ -115,7 +115,7 @@ def test_head() -> None:
     quiet = drawn(board, width=120)[0]
     board.take(seen(replica("a"), failed=3), 1.0)
 
-    for part in ("1/2 ready", "4 running", "4 waiting", "0.5 req/s", "TTFT 210ms / 1.25s"):
+    for part in ("1/2 ready", "4 run", "4 wait", "0.5 req/s", "TTFT 210ms p99 1.25s"):
         assert part in quiet
     assert "failed" not in quiet
     assert "3 failed" in drawn(board, width=120)[0]

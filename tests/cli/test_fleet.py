@@ -161,12 +161,19 @@ def test_nobody_there() -> None:
     assert "start the gateway, or say where its admin API is (--admin-url)" in result.stderr
 
 
-def test_somebody_else_there() -> None:
-    """A page of another program is not taken for the API."""
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (200, "What answers at {} is no admin API of Headrace."),
+        (500, "The admin API at {} failed: 500 Internal Server Error;"),
+    ],
+)
+def test_somebody_else_there(status: int, expected: str) -> None:
+    """A page of another program is not taken for the API, and a fault of ours not for one."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(b"<html>")
 
@@ -180,10 +187,8 @@ def test_somebody_else_there() -> None:
         result = run(url)
         thread.join()
 
-    assert (2, f"headrace: What answers at {url} is no admin API of Headrace.\n") == (
-        result.exit_code,
-        result.stderr,
-    )
+    assert 2 == result.exit_code
+    assert result.stderr.startswith(f"headrace: {expected.format(url)}")
 
 
 def test_table() -> None:

@@ -80,8 +80,13 @@ def test_attempts_and_door() -> None:
 
 
 def test_narrow_terminals() -> None:
-    """At 80 columns no line is longer."""
-    assert 80 >= max(map(len, text(picture(TOLD), 80).splitlines()))
+    """At 80 columns no line is longer, and each phase is one: bars give way to words."""
+    lines = text(picture(TOLD), 80).splitlines()
+
+    assert 80 >= max(map(len, lines))
+    assert any(
+        line.startswith("admit") and "matched with the rules, let in" in line for line in lines
+    )
 
 
 def test_listing() -> None:

@@ -32,9 +32,9 @@ def diagnosis(**fields: Any) -> dict[str, Any]:
     return usual | fields
 
 
-def shown(of: dict[str, Any]) -> str:
+def shown(of: dict[str, Any], *, full: bool = False) -> str:
     console = Console(width=100, record=True, file=io.StringIO())
-    show(console, of)
+    show(console, of, full=full)
     return console.export_text()
 
 
@@ -44,10 +44,15 @@ def test_a_finding() -> None:
 
     for part in (
         "m: A replica is stuck", "gpu-1 is silent.", "felt: requests wait", "12.00 s", "sum (x)",
-        "not capacity: replicas have room", "What to do: Restart it.",
+        "It is not (--full says why): capacity.", "What to do: Restart it.",
         "docs/runbooks/stuck-replica.md",
     ):  # fmt: skip
         assert part in text
+
+
+def test_why_it_is_nothing_else() -> None:
+    """On demand each cause that was ruled out has its reason."""
+    assert "not capacity: replicas have room" in shown(diagnosis(), full=True)
 
 
 def test_what_is_of_the_gateway() -> None:

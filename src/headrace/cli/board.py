@@ -64,6 +64,16 @@ class Board:
         for row in seen["replicas"]:
             _follow(known[row["name"]], row, at, seen["window_s"])
 
+    @property
+    def paced(self) -> bool:
+        """Whether the speed of every replica is known whose engine is read."""
+        read = (
+            [each for each in self.seen["replicas"] if each["load_age_s"] is not None]
+            if (self.seen)
+            else []
+        )
+        return all(self.trails[each["name"]].tokens_per_s is not None for each in read)
+
     def replicas(self) -> list[Row]:
         """In the chosen order."""
         if self.seen is None:
@@ -101,11 +111,11 @@ class Board:
         known = [speed for speed in speeds if speed is not None]
         facts = [
             f"{ready}/{len(seen['replicas'])} ready",
-            f"{seen['running']} running",
-            f"{waiting} waiting",
+            f"{seen['running']} run",
+            f"{waiting} wait",
             f"{seen['requests'] / window_s:.3g} req/s",
             f"{_number(sum(known))} tok/s" if known else "- tok/s",
-            f"TTFT {_ms(seen['ttft_p50_ms'])} / {_ms(seen['ttft_p99_ms'])}",
+            f"TTFT {_ms(seen['ttft_p50_ms'])} p99 {_ms(seen['ttft_p99_ms'])}",
         ]
         head = Text(" · ".join(facts), "bold", no_wrap=True, overflow="ellipsis")
         if seen["failed"]:

@@ -157,14 +157,20 @@ class Admin:
                 answer = client.request(
                     method, self.url.rstrip("/") + path, json=body, headers=self._headers
                 )
-            decoded = answer.json()
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             why = ERRNO.sub("", str(error)) or type(error).__name__
             raise NobodyThere(
                 f"No admin API answers at {self.url} ({why.rstrip('.')}); start the gateway, or say"
                 " where its admin API is (--admin-url)."
             ) from None
+        try:
+            decoded = answer.json()
         except ValueError:
+            if answer.is_server_error:
+                raise StartError(
+                    f"The admin API at {self.url} failed: {answer.status_code}"
+                    f" {answer.reason_phrase}; the gateway's output has the reason."
+                ) from None
             raise StartError(f"What answers at {self.url} is no admin API of Headrace.") from None
         if answer.is_error:
             inner = decoded.get("error") if isinstance(decoded, dict) else None

@@ -23,6 +23,7 @@ from headrace.cli.fleet import Admin, AdminUrl, Token
 from headrace.errors import StartError
 
 PATH = "/admin/top"
+LOOKS = 4  # most that --once takes, until engines have been read again: speeds need two readings
 PIPE_COLUMNS = 120  # where the output is no terminal
 Sort = StrEnum("Sort", [(name, name) for name in SORTS])  # type: ignore[misc] # Typer wants an enum
 
@@ -50,8 +51,11 @@ def top(
     admin, board = Admin(admin_url, token), Board(sort.value)
     board.take(admin.get(PATH), time.monotonic())  # who is not there is told before the screen is
     if once or not sys.stdout.isatty():
-        time.sleep(interval)
-        board.take(admin.get(PATH), time.monotonic())
+        for _ in range(LOOKS):
+            time.sleep(interval)
+            board.take(admin.get(PATH), time.monotonic())
+            if board.paced:
+                break
         console = Console()
         width = console.width if sys.stdout.isatty() else PIPE_COLUMNS
         Console(width=width).print(board.render(width, 60))

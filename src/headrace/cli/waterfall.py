@@ -6,14 +6,15 @@ was predicted beside what came. It decides nothing.
 from collections.abc import Sequence
 
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.fleet import UNPRINTABLE
 from headrace.telemetry.decisions import Candidate, Expected, Phase, Story, Summary, Tried
 
-BAR = 40  # columns
+BAR, LEAST_BAR = 40, 12  # columns
+BETWEEN = 2  # columns of it
 COLOURS = {
     "edge": "magenta",
     "receive": "magenta",
@@ -56,7 +57,7 @@ def picture(told: Story) -> RenderableType:
     """All that is known of a request."""
     parts: list[RenderableType] = [_head(told)]
     if told.phases:
-        parts += [Text(), _waterfall(told)]
+        parts += [Text(), _Waterfall(told)]
     for number, each in enumerate(told.attempts, 1):
         parts += [Text(), _attempt(each, number, len(told.attempts))]
         if len(each.candidates) > 1:
@@ -160,32 +161,48 @@ def _tokens(told: Story) -> str:
     return text + (", estimated" if told.estimated else "")
 
 
-def _waterfall(told: Story) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", style="dim")
-    whole = max((phase.end_ms for phase in told.phases), default=0.0) or 1.0
-    several = len(told.attempts) > 1
-    for phase in told.phases:
-        table.add_row(
-            phase.what,
-            _span(phase.end_ms - phase.start_ms),
-            _bar(phase, whole),
-            WHAT[phase.what] + (f" ({phase.attempt})" if several and phase.attempt else ""),
+class _Waterfall:
+    """The phases of a request; bars are shorter where there is little room beside the words."""
+
+    def __init__(self, told: Story) -> None:
+        self._phases = told.phases
+        self._several = len(told.attempts) > 1
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = [
+            (phase, _span(phase.end_ms - phase.start_ms), self._words(phase))
+            for phase in self._phases
+        ]
+        beside = sum(
+            max(map(len, column))
+            for column in zip(
+                *((phase.what, took, words) for phase, took, words in rows), strict=True
+            )
         )
-    return table
+        columns = min(BAR, max(LEAST_BAR, options.max_width - beside - 3 * BETWEEN))
+        whole = max(phase.end_ms for phase in self._phases) or 1.0
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold", style="dim")
+        for phase, took, words in rows:
+            table.add_row(phase.what, took, _bar(phase, whole, columns), words)
+        yield table
+
+    def _words(self, phase: Phase) -> str:
+        numbered = self._several and phase.attempt
+        return WHAT[phase.what] + (f" ({phase.attempt})" if numbered else "")
 
 
-def _bar(phase: Phase, whole: float) -> Text:
+def _bar(phase: Phase, whole: float, columns: int) -> Text:
     """Where in the whole it is; what is too short to be seen is a thin stroke."""
-    start = min(BAR - 1, int(phase.start_ms / whole * BAR))
-    long = round(phase.end_ms / whole * BAR) - start
-    bar = "█" * min(long, BAR - start) if long > 0 else "▏"
+    start = min(columns - 1, int(phase.start_ms / whole * columns))
+    long = round(phase.end_ms / whole * columns) - start
+    bar = "█" * min(long, columns - start) if long > 0 else "▏"
     text = Text(" " * start)
     text.append(bar, COLOURS[phase.what])
-    text.append(" " * (BAR - start - len(bar)))
+    text.append(" " * (columns - start - len(bar)))
     return text
 
 

@@ -43,6 +43,7 @@ At = Annotated[
         help="Look at a moment of the past: 14:05, or 2026-11-21T14:05:00Z; by default now.",
     ),
 ]
+Full = Annotated[bool, typer.Option("--full", help="Say of each other cause why it is not it.")]
 
 
 def why(
@@ -50,6 +51,7 @@ def why(
     model: Model = None,
     since: Since = "15m",
     at: At = None,
+    full: Full = False,
     admin_url: AdminUrl = None,
     token: Token = None,
     as_json: AsJson = False,
@@ -72,7 +74,7 @@ def why(
     else:
         console = Console(highlight=False)
         for each in merged(found):
-            show(console, each)
+            show(console, each, full=full)
         for note in notes(answer, at_s):
             console.print(Text(_safe(note), "yellow"))
     if not all(each["healthy"] for each in found):
@@ -148,8 +150,8 @@ def notes(answer: Mapping[str, Any], at_s: float | None) -> list[str]:
     return told
 
 
-def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
-    """One model's diagnosis for people."""
+def show(console: Console, diagnosis: Mapping[str, Any], *, full: bool = False) -> None:
+    """One model's diagnosis for people; ``full`` says why it is no other cause."""
     finding = diagnosis["finding"]
     name = _safe(diagnosis["model"] or "all models")
     if finding["name"] == "no-data":
@@ -165,6 +167,8 @@ def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
     _indented(console, f"{finding['summary']} ({'it was so from ' if over else ''}{span})")
     for symptom in diagnosis["symptoms"]:
         _indented(console, f"felt: {symptom['text']}")
+    _indented(console, f"What to do: {finding['advice']}", style="bold")
+    _indented(console, f"Runbook: {finding['runbook']}")
     console.print()
     console.print(Padding(_evidence(finding["evidence"]), (0, 0, 0, 2)))
     console.print()
@@ -173,11 +177,12 @@ def show(console: Console, diagnosis: Mapping[str, Any]) -> None:
     console.print()
     for also in diagnosis["also"]:
         _indented(console, f"also: {also['title']}. {also['summary']}")
-    _indented(console, f"What to do: {finding['advice']}", style="bold")
-    _indented(console, f"Runbook: {finding['runbook']}")
-    console.print()
-    for cleared in diagnosis["ruled_out"]:
-        _indented(console, f"not {cleared['name']}: {cleared['why']}", style="dim")
+    if full:
+        for cleared in diagnosis["ruled_out"]:
+            _indented(console, f"not {cleared['name']}: {cleared['why']}", style="dim")
+    elif diagnosis["ruled_out"]:
+        names = ", ".join(each["name"] for each in diagnosis["ruled_out"])
+        _indented(console, f"It is not (--full says why): {names}.", style="dim")
 
 
 # --- below -------------------------------------------------------------------------------------
