@@ -26,6 +26,11 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+-- A limit may be no whole number, and cjson would round what it writes.
+local function exact(number)
+  return string.format('%.17g', number)
+end
+
 -- Accounts of rows that begin with a name and a window, and the time of a late call: one command
 -- for all of them, since each costs more than the arithmetic.
 local function open(rows)
@@ -193,34 +198,31 @@ end
 
 local words = {}
 
--- id, µs of the lease, then for each limit: name, window, kind, most, burst in µs, cost, likely.
+-- id, µs of the lease, then as JSON for each limit: name, window, kind, most, burst in µs, cost,
+-- likely; one word for all of them, since a client takes as long for each word as for the script.
 -- Gives 0 or the number of the limit that refuses, what it lacks, and of each its use and what is held.
 function words.take()
   sweep()
   local id, lease = ARGV[4], tonumber(ARGV[5])
-  local rows, taken, held = {}, {}, {}
-  for i = 6, #ARGV, 7 do
-    rows[#rows + 1] = {unpack(ARGV, i, i + 6)}
-  end
+  local rows, taken, held = cjson.decode(ARGV[6]), {}, {}
   local opened, seen = open(rows)
   if follow_clock(seen) then
     opened = open(rows)
   end
   for i, row in ipairs(rows) do
-    local a, window, kind = opened[i], tonumber(row[2]), row[3]
-    local most, cost = tonumber(row[4]), tonumber(row[6])
+    local a, window, kind, most, cost = opened[i], row[2], row[3], row[4], row[6]
     if a.w > window and far(a.w, window) then
       a.w = window
       write({a})
     end
-    local lack = lacking(a, kind, most, tonumber(row[5]), cost)
+    local lack = lacking(a, kind, most, row[5], cost)
     if lack > 0 then
       return {i, math.min(math.ceil(lack), 1e15), used(a, kind), a.h}
     end
     taken[i] = {a, kind, most, cost}
     if kind ~= 'once' then
       -- a clock that is behind asks of a day that is over: it is held in the one that has begun
-      held[#held + 1] = {a.name, text(a.w), kind, row[4], row[6], row[7]}
+      held[#held + 1] = {a.name, text(a.w), kind, exact(most), text(cost), text(row[7])}
     end
   end
   local answer = {0, 0}

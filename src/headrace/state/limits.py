@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import NamedTuple
 
+import msgspec
+
 from headrace.errors import StateLost
 from headrace.state.redis import Link, Script, Word
 
@@ -27,6 +29,8 @@ RENEWED = 500
 # An idle account's key goes away after this; a month is the longest window.
 KEEP_MS = 40 * 86_400 * 1000
 SECOND_US = 1_000_000
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Row(NamedTuple):
@@ -97,7 +101,7 @@ class SharedLimits:
 
         """
         calls = [
-            self._call(tag, "take", lease, int(self._lease_s * SECOND_US), *_flat(rows))
+            self._call(tag, "take", lease, int(self._lease_s * SECOND_US), _encode(rows))
             for tag, rows in groups.items()
         ]
         holding = [tag for tag, rows in groups.items() if any(row.kind != "once" for row in rows)]
@@ -246,12 +250,6 @@ class SharedLimits:
         keys = (self._link.key(group, name) for name in ("leases", "claims", "accounts"))
         at = "" if self.at_us is None else self.at_us
         return (3, *keys, word, at, KEEP_MS, *words)
-
-
-def _flat(rows: Sequence[Row]) -> Iterator[Word]:
-    for row in rows:
-        yield from (row.field, row.window, row.kind, row.most, int(row.burst_us), row.cost)
-        yield row.likely
 
 
 def _reply(found: Sequence[int]) -> Reply:
