@@ -3,7 +3,7 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: terraform-check terraform-docs bench-load help install servers lint types imports test test-e2e test-vllm chaos coverage docs docs-serve \
+.PHONY: terraform-check terraform-docs bench-load help install servers lint types imports test test-quick test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify bench-guards \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
@@ -28,6 +28,9 @@ imports: ## Who may import whom
 
 test: ## All tests but those against real vLLM
 	$(UV) pytest -n $(WORKERS)
+
+test-quick: ## The tests that start no programs of ours, for while you write
+	$(UV) pytest -n $(WORKERS) -m "not e2e and not vllm and not chaos and not crds and not terraform"
 
 test-e2e: ## Real clients against the real embedded model
 	$(UV) pytest -m e2e tests/e2e

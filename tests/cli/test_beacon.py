@@ -178,6 +178,7 @@ async def test_a_service_says_where_it_is() -> None:
     assert [] == places()
 
 
+@pytest.mark.e2e
 def test_commands_ask_the_gateway_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def headrace_chat(
     return result.returncode, result.stdout, result.stderr
 
 
+@pytest.mark.e2e
 class TestPiped:
     """``echo hi | headrace chat``."""
 
