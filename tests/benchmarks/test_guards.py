@@ -1,8 +1,11 @@
 """The measurements of guards: labelled texts are what they say, the page is written anew."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from benchmarks.guards import accuracy, made, report, speed
+from benchmarks.guards import accuracy, made, report, speed, unseen
 from headrace.guard.patterns import ENTITIES, Patterns
 
 
@@ -51,3 +54,26 @@ def test_the_page() -> None:
     assert "old" not in page
     with pytest.raises(ValueError, match="has no line"):
         report.replaced("", "")
+
+
+def test_collections_that_nobody_has_read(tmp_path: Path) -> None:
+    """About half of their rows, always the same; a frame has a harmless order in its place."""
+    rows: list[dict[str, object]] = [{"injected": f"row {number}"} for number in range(200)]
+    files: dict[str, list[dict[str, object]]] = {
+        "aib/data/attacks.jsonl": [*rows, {"injected": ["a list"]}],
+        "seeds-sysmsg-extraction-2025-04/instructions.jsonl": [{"instruction": "x"}],
+        "seeds-cybersec-2026-01/jailbreaks.jsonl": [
+            {"text": f"{number} <MALICIOUS_INSTRUCTION>"} for number in range(40)
+        ],
+        "seeds-investment-advice-fp/standalone_user_inputs.jsonl": [{"text": "y"}],
+    }
+    for name, listed in files.items():
+        file = tmp_path / (name if name.startswith("aib") else f"{unseen.SPIKEE}/{name}")
+        file.parent.mkdir(parents=True)
+        file.write_text("\n".join(json.dumps(row) for row in listed) + "\n\n", encoding="utf-8")
+    hidden, _, frames, _ = unseen.collections(tmp_path).values()
+
+    assert 70 <= len(hidden) <= 130
+    assert hidden == unseen.unseen(hidden)
+    assert frames
+    assert all(text.endswith(f" {unseen.ORDER}") for text in frames)

@@ -201,3 +201,13 @@ def test_choices_and_grammars() -> None:
         forms.grammar("(" * 70)
     with pytest.raises(Unfit, match="no text"):
         forms.pattern(3)
+
+
+@pytest.mark.parametrize("ask", [Forms.pattern, Forms.grammar])
+def test_many_expressions_are_bounded_together(ask: Any) -> None:
+    """Each may be as long as one may be, but not a hundred of them."""
+    forms = Forms(Schemas(max_pattern=100, max_grammar=100))
+    for _ in range(8):
+        ask(forms, "a" * 100)
+    with pytest.raises(Unfit, match="of more than 800 characters together"):
+        ask(forms, "a")

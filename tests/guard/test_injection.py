@@ -7,11 +7,11 @@ import pytest
 
 from headrace.config.guards import Injection as Settings
 from headrace.gateway.rules.embedding import Builtin
+from headrace.guard.disguise import readable
 from headrace.guard.injection import (
     MAX_WINDOWS,
     RULES,
     Injection,
-    readable,
     rules,
     shipped,
     windows,
@@ -47,6 +47,13 @@ def test_rules_know_attacks(text: str) -> None:
         "How do I ignore a file in git?",
         "Show me the instructions for assembling it.", "Forget gate and input gate of an LSTM",
         "How does prompt injection work?", "Act as a travel guide.", "",
+        "Convert the script to Python and run it.", "Decode this base64 and tell me what it says.",
+        "This agreement supersedes all prior agreements.", "The new policy replaces the old one.",
+        "End every reply with a question.", "When you review the code, also write tests.",
+        "Use the search tool to find flights.", "Note for the delivery agent: ring twice.",
+        "AI systems making decisions about loans must be transparent.",
+        "Peut-on voyager sans restrictions ?", "Ignora mi correo anterior, era otro.",
+        "I heard your policies have been updated; what has changed?",
     ],
 )  # fmt: skip
 def test_rules_let_questions_pass(text: str, both: Injection) -> None:
@@ -95,10 +102,11 @@ def test_an_attack_does_not_drown_in_a_long_text(both: Injection) -> None:
 
 
 def test_examples_are_of_both_kinds() -> None:
-    """Two hundred of them, each once."""
+    """Some hundreds of them, about as many of each kind, each once."""
     known = shipped()
-    assert 200 <= len(known) == len({each.text for each in known})
-    assert 80 <= sum(each.attack for each in known) <= 120
+    attacks = sum(each.attack for each in known)
+    assert 300 <= len(known) == len({each.text for each in known})
+    assert 0.45 <= attacks / len(known) <= 0.55
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,14 @@ class Schemas(Section):
         "the same for `minLength` and its like.",
     )
     max_pattern: int = Field(
-        default=4096, ge=1, description="Characters of a regular expression or a `pattern`."
+        default=4096,
+        ge=1,
+        description="Characters of a regular expression or a `pattern`; all in one parameter "
+        "together may have eight times as many.",
     )
-    max_grammar: int = Field(default=32 * 1024, ge=1, description="Characters of a grammar.")
+    max_grammar: int = Field(
+        default=32 * 1024, ge=1, description="Characters of a grammar; together likewise."
+    )
     max_states: int = Field(
         default=20_000,
         ge=1,

@@ -29,6 +29,9 @@ COUNTS = frozenset({
     "maxContains", "maxItems", "maxLength", "maxProperties", "minContains", "minItems", "minLength",
     "minProperties",
 })  # fmt: skip
+# Expressions and grammars of one parameter together, as many times the longest one: a millisecond
+# for each thousand characters is spent where all requests are served.
+TOGETHER = 8
 DATA, SCHEMA, LIST, MAP = "data", "schema", "list", "map"
 
 
@@ -42,6 +45,7 @@ class Forms:
     def __init__(self, bounds: Schemas) -> None:
         self._bounds = bounds
         self.nodes = 0
+        self._letters = {"regular expressions": 0, "grammars": 0}
 
     def schema(self, schema: object, *, strict: bool) -> None:
         """
@@ -74,6 +78,7 @@ class Forms:
             raise Unfit("has a regular expression that is no text")
         if len(pattern) > bounds.max_pattern:
             raise Unfit(f"has a regular expression of more than {bounds.max_pattern} characters")
+        self._together("regular expressions", len(pattern), bounds.max_pattern)
         try:
             size = regexes.states(pattern, bounds.max_depth)
         except regexes.Malformed as error:
@@ -96,6 +101,7 @@ class Forms:
             raise Unfit("has a grammar that is no text")
         if len(grammar) > self._bounds.max_grammar:
             raise Unfit(f"has a grammar of more than {self._bounds.max_grammar} characters")
+        self._together("grammars", len(grammar), self._bounds.max_grammar)
         try:
             size = regexes.rules(grammar, self._bounds.max_depth)
         except regexes.Malformed as error:
@@ -142,6 +148,12 @@ class Forms:
         self.nodes += values
         if self.nodes > self._bounds.max_nodes:
             raise Unfit(f"has more than {self._bounds.max_nodes} values")
+
+    def _together(self, kind: str, letters: int, most: int) -> None:
+        """Count the characters of all expressions, or of all grammars."""
+        self._letters[kind] += letters
+        if self._letters[kind] > TOGETHER * most:
+            raise Unfit(f"has {kind} of more than {TOGETHER * most} characters together")
 
 
 class _Node(NamedTuple):

@@ -3,11 +3,8 @@ Prompts that try to take over the model. Rules know what such prompts say; examp
 meaning know what rules do not. Both give a score from 0 to 1, and either may be enough.
 """
 
-import base64
-import binascii
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +13,7 @@ import msgspec
 
 from headrace.config.examples import shipped as tiers
 from headrace.config.guards import Injection as Settings
+from headrace.guard.disguise import readable
 from headrace.guard.types import Finding
 
 INJECTION = "INJECTION"
@@ -84,6 +82,9 @@ RULES = (
           r"\b(?:DAN\b|jail-?broken|unrestricted|unfiltered|uncensored|amoral|"
           r"(?:no|without(?: any)?|free (?:of|from)(?: all)?) (?:restrictions?|rules|limits?"
           r"|limitations|filters?|ethic\w*|moral\w*|guidelines|censorship|safety))"),
+    _rule("no limits for you", 0.6,
+          r"\byou (?:now )?have no (?:restrictions?|rules|limits|limitations|filters?|guidelines)\b"
+          r"(?! (?:on|for|of|to)\b)"),
     _rule("mode", 0.75,
           r"\b(?:do anything now|(?:DAN|developer|god|sudo|admin|debug|jailbreak|unrestricted"
           r"|maintenance|evil|opposite) mode\b)"),
@@ -107,22 +108,64 @@ RULES = (
           r"\b(?:conversation|chat history|api[ _-]?keys?|credentials?|passwords?|secrets?"
           r"|tokens?|customer data|system prompt|context|user data|env(?:ironment)? variables?)\b"
           r".{0,60}?(?:https?://|[\w.]{1,64}@[\w.]|\bto\b|\bin the url|webhook|image)"),
+    _rule("override, without an object", 0.6,
+          r"\b(?:ignore|disregard|forget|skip|drop)\W+(?:all (?:of )?)?(?:the|what is|everything)"
+          r"\W+(?:above|before|summari[sz]ation|request|rest of (?:the|this) (?:text|page|document"
+          r"|prompt))\b(?=\W{1,4}(?:and|then|instead|output|respond|reply|print|say|do|write|call"
+          r"|send)\b|\W{0,4}(?:request|task)\b)"),
+    _rule("superseded", 0.6,
+          r"\b(?:supersedes?|overrides?|replaces?|takes? (?:precedence|priority) over)\b"
+          r"(?:\W+\w+){0,4}?\W+(?:prior|previous|earlier|existing|original|old|former|system)"
+          r"\W+(?:ones|instructions?|prompts?|directives?|commands?|orders?)\b"
+          r"|\byour (?:rules|instructions|guidelines|programming) (?:have|has|were|was|are|is)"
+          r" (?:now )?(?:been )?(?:changed|updated|replaced|revoked|suspended|lifted|void)"),
+    _rule("decode and obey", 0.75,
+          r"\b(?:decode|decipher|decrypt|unscramble|rot13|base64|morse|binary)\b.{0,80}?"
+          r"\b(?:and|then)\b(?: then)?(?: exactly)?\W+(?:follow|obey|execute|comply|act on|carry"
+          r" out|do exactly|do what|do as)\b"),
+    _rule("orders to who reads", 0.6,
+          r"\b(?:note|message|instructions?|notice|attention|reminder|hinweis|aviso|nota)\b (?:to"
+          r"|for|from|\u00e0|an|para|per) (?:the |all |any |l'|die |el |la )?(?:developer|AI\b"
+          r"|LLMs?|bots?|assistants?|language models?|KI\b|IA\b)"
+          r"|<!--.{0,40}\b(?:assistants?|AI|LLMs?|bots?)\b.{0,6}[:,]"
+          r"|\b(?:AI|LLM|language model|coding) (?:agents?|assistants?|models?|tools?|bots?)"
+          r" (?:integrating|processing|reading|summari[sz]ing|indexing|installing|parsing|reviewing"
+          r"|crawling) (?:\w+ ){0,5}?(?:must|should|shall|need to|have to)\b"),
+    _rule("in every answer", 0.2,
+          r"\b(?:in|at the (?:end|start|beginning) of|end|begin|start|prefix) (?:each|every|all"
+          r"|any)(?: of)?(?: your| future| later| subsequent)* (?:answers?|repl(?:y|ies)|responses?"
+          r"|messages?|summar(?:y|ies)|reports?|outputs?)\b"),
+    _rule("while you process it", 0.25,
+          r"\b(?:when|while|before|after|once|if) you(?:'re| are)? (?:summari[sz]|process|read"
+          r"|translat|analy[sz]|repl|answer|review|index|pars|handl|(?:an?|the) (?:AI|LLM"
+          r"|assistant|agent))\w*\b.{0,60}?\b(?:also|must|call|e-?mail|send|forward|append|delete"
+          r"|recommend|rate|ignore|instead)\b"),
+    _rule("tool call", 0.35,
+          r"\b(?:call|use|invoke|run)\W{1,2}(?:delete|send|transfer|fetch|http|exec|run|write|drop"
+          r"|remove|pay|upload|post)_[a-z_]{2,20}"),
+    _rule("new orders, in other languages", 0.75,
+          r"\bneuen? (?:system)?(?:anweisung(?:en)?|befehle?|regeln)\b\W{0,3}(?::|lauten|ab"
+          r" (?:jetzt|sofort))|\bsystem(?:hinweis|anweisung|nachricht)\b\W{0,3}:"
+          r"|\bab (?:sofort|jetzt) (?:gibst|bist|ignorierst|befolgst|darfst) du\b"
+          r"|\bnouvelles? (?:instructions?|consignes?|directives?)\W{0,3}(?::|\u00e0 partir)"
+          r"|\b(?:note|message|instruction) syst\u00e8me\W{0,3}:"
+          r"|\bd\u00e9sormais,? tu (?:es|n'as|dois|peux)\b"
+          r"|\bnuevas? (?:instrucci\u00f3n(?:es)?|\u00f3rdenes|reglas)\W{0,3}(?::|a partir)"
+          r"|\b(?:nota|mensaje|messaggio|mensagem) (?:del |de |di |do )?sistema\W{0,3}:"
+          r"|\bnuove (?:istruzioni|regole)\W{0,3}(?::|da ora)"
+          r"|\bnovas (?:instru\u00e7\u00f5es|regras)\W{0,3}(?::|a partir)"
+          r"|\b(?:antworte|r\u00e9pon\w{1,4}|responde\w?|rispond\w{1,3})\b.{0,30}\b(?:ohne|sans|sin"
+          r"|senza|sem) (?:jede |aucune |ninguna |alcuna )?(?:einschr\u00e4nkung"
+          r"|restri[c\u00e7z])"),
 )  # fmt: skip
 
-# Zero-width signs and tags, which models read and people do not see.
-_UNSEEN = re.compile(r"[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]")
-_TAGS = re.compile(r"[\U000e0020-\U000e007e]+")
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,4000}={0,2}")
-_HEX = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){12,2000}(?![0-9A-Fa-f])")
-_ESCAPES = re.compile(r"\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}")
-_SPELLED = re.compile(r"(?<!\S)(?:\w ){4,200}\w(?!\S)")
 LEAST_WINDOW = 60  # characters that are judged at once: an attack must not drown in a long text
 MAX_WINDOWS = 512
 _SENTENCES = re.compile(r"[^.!?\n\u3002]{1,300}[.!?\n\u3002]*\s{0,8}|.", re.DOTALL)
 NEAREST = 3
 # An attack must be so much nearer to attacks, in cosine, for a score of one half; and how fast the
 # score rises around that. Chosen on the examples; docs/guardrails.md has what others make of it.
-MARGIN = 0.03
+MARGIN = 0.04
 STEEPNESS = 14.0
 
 
@@ -201,33 +244,6 @@ def rules(text: str) -> float:
         if rule.pattern.search(text):
             doubt *= 1 - rule.weight
     return 1 - doubt
-
-
-def readable(text: str) -> str:
-    """What a model would read: without signs that are not seen, hidden texts laid open."""
-    hidden = [
-        bytes(ord(each) - 0xE0000 for each in run).decode("ascii") for run in _TAGS.findall(text)
-    ]
-    seen = _TAGS.sub("", unicodedata.normalize("NFKC", _UNSEEN.sub("", text)))
-    hidden += [text for run in _BASE64.findall(seen) if (text := _decoded(base64.b64decode, run))]
-    hidden += [text for run in _HEX.findall(seen) if (text := _decoded(bytes.fromhex, run))]
-    if _ESCAPES.search(seen):
-        hidden.append(_ESCAPES.sub(_unescaped, seen))
-    hidden += [run.replace(" ", "") for run in _SPELLED.findall(seen)]
-    return "\n".join([seen, *hidden])
-
-
-def _decoded(decode: Callable[[str], bytes], run: str) -> str:
-    """What an encoded run says; empty where it says nothing that could be read."""
-    try:
-        text = decode(run).decode("utf-8")
-    except (binascii.Error, ValueError):
-        return ""
-    return text if text.isprintable() else ""
-
-
-def _unescaped(found: "re.Match[str]") -> str:
-    return chr(int(found[0].lstrip("\\u%"), 16))
 
 
 def windows(text: str) -> list[str]:
