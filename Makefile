@@ -103,7 +103,7 @@ bench-scrape: ## What a scrape of 64 replicas and 50 tenants costs (half a minut
 bench-fairness: ## What a flood does to who shares the fleet with it, simulated (3 minutes); writes into docs/queue.md
 	$(UV) python -m benchmarks.fairness --report
 
-bench-diagnosis: ## Faults in a simulated fleet: does headrace why name them? (half an hour, quiet machine); writes into docs
+bench-diagnosis: ## Faults in a simulated fleet: does headrace why name them? (a quarter of an hour of one core); writes into docs
 	$(UV) python -m benchmarks.diagnosis
 
 bench-decision: ## What one routing decision costs in CPU time (half a minute)
