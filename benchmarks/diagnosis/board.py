@@ -18,7 +18,7 @@ from headrace.telemetry.guards import GuardMetrics
 from headrace.telemetry.ledger import LedgerMetrics, LedgerSeen
 from headrace.telemetry.live import LiveMetrics, Values
 from headrace.telemetry.loop import LoopMetrics
-from headrace.telemetry.metrics import Gauges, Metrics
+from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.state import StateMetrics
 
@@ -48,7 +48,6 @@ class Board:
         self._guards.born("pii", ["prompt"])
         self._classes = ClassMetrics(registry)
         self._classes.born(["general"], "general")
-        self.metrics.watch(self._gauges)
         LiveMetrics(registry, self._live)
         LedgerMetrics(registry, self._ledger)
         self._records: list[Record] = []
@@ -128,21 +127,6 @@ class Board:
             for node in self._world.nodes
         ]
 
-    def _gauges(self) -> Gauges:
-        world = self._world
-        inflight = {node.name: float(node.inflight) for node in world.nodes}
-        waiting = sum(ask.placed_s < 0 for ask in world.asks.values())
-        one = {"m": float(waiting)}
-        live = {"m": float(len(world.live))}
-        none = {"m": 0.0}
-        return {
-            "headrace_replica_inflight_requests": ("Requests.", "replica", inflight),
-            "headrace_model_replicas": ("Replicas.", "model", live),
-            "headrace_waiting_requests": ("Waiting.", "model", one if world.live else none),
-            "headrace_held_requests": ("Held.", "model", none if world.live else one),
-            "headrace_client_connections": ("Open.", "", {"": float(len(world.asks))}),
-        }
-
     def _live(self) -> dict[str, Values]:
         world = self._world
         nodes = world.nodes
@@ -150,7 +134,13 @@ class Board:
             (n.name,): world.now_s - n.moved_s if n.inflight and (n.engine.jobs or n.hung) else 0.0
             for n in nodes
         }
+        waiting = float(sum(ask.placed_s < 0 for ask in world.asks.values()))
         return {
+            "headrace_replica_inflight_requests": {(n.name,): float(n.inflight) for n in nodes},
+            "headrace_model_replicas": {("m",): float(len(world.live))},
+            "headrace_waiting_requests": {("m",): waiting if world.live else 0.0},
+            "headrace_held_requests": {("m",): 0.0 if world.live else waiting},
+            "headrace_client_connections": {(): float(len(world.asks))},
             "headrace_active_requests": {k: float(v) for k, v in phases(world.asks).items()},
             "headrace_tenant_active_requests": tenants(world.asks),
             "headrace_slow_clients": {(): float(self.choked)},

@@ -21,3 +21,19 @@ def test_values_of_now() -> None:
     assert 'headrace_active_requests{model="m",phase="waiting"} 2.0' in text
     assert "# TYPE headrace_cost_total counter" in text
     assert "\nheadrace_cost_total" not in text
+
+
+def test_values_are_read_at_each_scrape() -> None:
+    """Nothing is kept between two looks: what is gone is not shown."""
+    registry = CollectorRegistry()
+    loads: dict[tuple[str, ...], float] = {("a",): 1.0, ("b",): 2.0}
+    LiveMetrics(registry, lambda: {"headrace_replica_inflight_requests": loads})
+    before = plain(registry).decode()
+    del loads["a",]
+    loads["b",] = 3.0
+    after = plain(registry).decode()
+
+    assert 'inflight_requests{replica="a"} 1.0' in before
+    assert 'inflight_requests{replica="b"} 2.0' in before
+    assert 'replica="a"' not in after
+    assert 'inflight_requests{replica="b"} 3.0' in after

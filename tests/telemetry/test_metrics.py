@@ -108,19 +108,6 @@ def test_versions_and_drops(metrics: Metrics) -> None:
     assert 5 == found["headrace_log_lines_dropped_total",]
 
 
-def test_gauges_are_read_at_each_scrape(metrics: Metrics) -> None:
-    """Live values are asked for when they are wanted; what is gone is not shown."""
-    loads = {"a": 1.0, "b": 2.0}
-    metrics.watch(lambda: {"load": ("Load.", "replica", loads), "all": ("All.", "", {"": 9.0})})
-    before = samples(metrics)
-    del loads["a"]
-    loads["b"] = 3
-    after = samples(metrics)
-
-    assert (1, 2, 9) == (before["load", "a"], before["load", "b"], before["all",])
-    assert (False, 3) == (("load", "a") in after, after["load", "b"])
-
-
 def test_two_gateways_do_not_meet() -> None:
     """Each has its own registry."""
     one, two = Metrics(["m"], [CHAT]), Metrics(["m"], [CHAT])

@@ -39,7 +39,6 @@ from headrace.gateway.place.feeds import Feeds
 from headrace.gateway.place.placement import Placement
 from headrace.gateway.place.progress import progress
 from headrace.gateway.records.diary import Diary
-from headrace.gateway.records.gauges import gauges
 from headrace.gateway.records.instruments import Instruments
 from headrace.gateway.records.sight import Sight
 from headrace.gateway.rules.classes import classifier
@@ -55,7 +54,7 @@ from headrace.telemetry.fleet import FleetMetrics
 from headrace.telemetry.identity import IdentityMetrics
 from headrace.telemetry.ledger import LedgerMetrics
 from headrace.telemetry.limits import LimitMetrics
-from headrace.telemetry.metrics import Gauges, Metrics
+from headrace.telemetry.metrics import Metrics
 from headrace.telemetry.peers import PeerMetrics
 from headrace.telemetry.records import Record
 from headrace.telemetry.scrape import Page
@@ -153,7 +152,7 @@ class Gateway:
             self.fleet, self.placement, self._active, self.clients, self.keeper,
             self.pipeline.retries,
         )  # fmt: skip
-        self.sight.bill = self.meter
+        self.sight.bill, self.sight.held = self.meter, self.budget
         self.instruments = Instruments(self.config.diagnosis, self.metrics, self.sight)
         self.pipeline.measure(self.metrics)
         EventMetrics(registry, self.feeds.seen)
@@ -164,7 +163,6 @@ class Gateway:
         self.certificates: dict[str, Expiry] = {}  # by who serves them
         CertificateMetrics(registry, self.certificates)
         self.metrics.version(__version__)
-        self.metrics.watch(self._gauges)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -360,9 +358,6 @@ class Gateway:
     def _render(self, accept: str) -> Page:
         self.log.count()  # so that a scrape sees every request that was answered before it
         return self.metrics.render(accept)
-
-    def _gauges(self) -> Gauges:
-        return gauges(self.fleet, self.placement, len(self.clients), self.budget.used)
 
     def _request_id(self, request: Request) -> str:
         given = request.headers.get(b"x-request-id")

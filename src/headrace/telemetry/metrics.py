@@ -1,17 +1,16 @@
 """
-The metrics, each declared once. Label values come from the configuration, so clients cannot add
-any.
+The metrics of requests, each declared once, and the registry of all others. Label values come from
+the configuration, so clients cannot add any.
 """
 
 from collections import Counter as TallyCounter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from operator import attrgetter
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
-from headrace.telemetry.columns import Column, Columnar, Registry
+from headrace.telemetry.columns import Column, Registry
 from headrace.telemetry.histograms import Histograms
 from headrace.telemetry.records import Record
 from headrace.telemetry.scrape import Page, Scrape
@@ -79,10 +78,6 @@ class Metrics:
     def version(self, version: str) -> None:
         """Export the program's version."""
         self._build.labels(version).set(1)
-
-    def watch(self, gauges: Callable[[], "Gauges"]) -> None:
-        """Read these values at every scrape."""
-        self.registry.register(_Live(gauges))
 
     def observe(self, records: Sequence[Record]) -> None:
         """
@@ -187,29 +182,3 @@ def _tokens(group: Sequence[Record]) -> tuple[tuple[str, int], ...]:
 
 def _sum(group: Sequence[Record], field: str) -> int:
     return sum(map(attrgetter(field), group))
-
-
-# name -> (help, label name or "", values by label); with no label the key is "".
-Gauges = dict[str, tuple[str, str, dict[str, float]]]
-
-
-class _Live(Columnar):
-    """Values that are read when they are scraped, not kept."""
-
-    def __init__(self, gauges: Callable[[], Gauges]) -> None:
-        self._gauges = gauges
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        families = []
-        for name, (text, label, values) in self._gauges().items():
-            family = GaugeMetricFamily(name, text, labels=[label] if label else [])
-            for key, value in values.items():
-                family.add_metric([key] if label else [], value)
-            families.append(family)
-        return families
-
-    def columns(self) -> Iterator[Column]:
-        for name, (_, label, values) in self._gauges().items():
-            by: dict[tuple[str, ...], float]
-            by = {((key,) if label else ()): value for key, value in values.items()}
-            yield Column(name, (label,) if label else (), by)

@@ -1,11 +1,12 @@
 """sight.py: what a gateway sees of itself, request by request and replica by replica."""
 
 from headrace.conformance import answers
+from headrace.conformance.wire import request
 from headrace.fleet.load import LoadView
 from headrace.gateway.records.sight import PHASES
-from headrace.telemetry.live import TABLE
+from headrace.telemetry.live import TABLE, Values
 from headrace.telemetry.metrics import MAX_TENANTS, UNKNOWN
-from tests.edge.rig import Rig, ask, eventually, streamed
+from tests.edge.rig import CHAT_PATH, Rig, ask, eventually, streamed
 from tests.telemetry.exposed import exposed
 
 
@@ -54,6 +55,31 @@ async def test_what_replicas_did(rig: Rig) -> None:
         seen["headrace_engine_preemptions_total"][name,],
         seen["headrace_health_check_seconds"][name,],
     )
+
+
+async def test_what_is_held_now(rig: Rig) -> None:
+    """While a request runs: its bytes, its connection, and its place at the replica."""
+    engine = await rig.engine(answers.hangs)
+    gateway = await rig.gateway()
+    name = engine.url.removeprefix("http://")
+
+    def look(metric: str) -> Values:
+        return gateway.sight.look()[metric]
+
+    async with rig.client() as client:
+        await client.send(request("POST", CHAT_PATH, ask()))
+        await eventually(lambda: sum(look("headrace_replica_inflight_requests").values()) == 1)
+        seen = gateway.sight.look()
+    await rig.idle()
+    after = gateway.sight.look()
+
+    assert 1 == seen["headrace_client_connections"][()] == seen["headrace_model_replicas"]["m",]
+    assert seen["headrace_replica_inflight_tokens"][name,] > 0
+    assert seen["headrace_inflight_bytes"][()] > 0
+    assert 0 == seen["headrace_held_requests"]["m",] == seen["headrace_waiting_requests"]["m",]
+    assert {(name,)} == set(seen["headrace_index_blocks"])
+    assert 0 == after["headrace_replica_inflight_requests"][name,]
+    assert 0 == after["headrace_inflight_bytes"][()]
 
 
 async def test_tenants_are_bounded(rig: Rig) -> None:

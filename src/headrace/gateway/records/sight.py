@@ -12,6 +12,7 @@ from headrace.fleet.registry import Fleet, Replica
 from headrace.fleet.states import State
 from headrace.fleet.ward import Ward
 from headrace.gateway.door.client import Client
+from headrace.gateway.door.request import Budget
 from headrace.gateway.exchange import Exchange
 from headrace.gateway.place.placement import Placement
 from headrace.gateway.send.dispatch import RetryBudget
@@ -74,6 +75,7 @@ class Sight:
         self._budget = budget
         self._tenants: dict[str, None] = {}  # with series of their own
         self.bill: Bill | None = None
+        self.held = Budget(0)  # the bytes of requests
 
     def forget(self, drop: Callable[[str], None]) -> None:
         """Have the series of replicas dropped that leave."""
@@ -87,11 +89,18 @@ class Sight:
         seats = self._placement.models
         return {
             **self._running(),
+            **self._held(),
             "headrace_slow_clients": {(): float(self.choked)},
             "headrace_decisions_total": {(m,): float(each.asked) for m, each in seats.items()},
             "headrace_decision_seconds_total": {(m,): each.took_s for m, each in seats.items()},
             "headrace_retry_budget": {(): float(self._budget.left)},
             "headrace_retries_refused_total": {(): float(self._budget.refused)},
+            "headrace_replica_inflight_requests": {
+                (r.name,): float(r.inflight_requests) for r in present
+            },
+            "headrace_replica_inflight_tokens": {
+                (r.name,): float(r.inflight_tokens) for r in present
+            },
             "headrace_replica_requests_total": {(r.name,): float(r.sent) for r in present},
             "headrace_replica_failures_total": {(r.name,): float(r.failures) for r in present},
             **self._of_wards(present),
@@ -125,6 +134,25 @@ class Sight:
         return {
             "headrace_active_requests": {key: float(count) for key, count in counts.items()},
             "headrace_tenant_active_requests": {(t,): float(n) for t, n in tenants.items()},
+        }
+
+    def _held(self) -> dict[str, Values]:
+        groups, seats = self._fleet.groups, self._placement.models
+        return {
+            "headrace_model_replicas": {
+                (model,): float(len(group.replicas)) for model, group in groups.items()
+            },
+            "headrace_held_requests": {
+                (model,): float(group.hold.requests) for model, group in groups.items()
+            },
+            "headrace_waiting_requests": {
+                (model,): float(each.pool.waiting) for model, each in seats.items()
+            },
+            "headrace_index_blocks": {
+                (replica,): blocks for replica, blocks in self._placement.held().items()
+            },
+            "headrace_client_connections": {(): float(len(self._clients))},
+            "headrace_inflight_bytes": {(): float(self.held.used)},
         }
 
     def _of_wards(self, present: tuple[Replica, ...]) -> dict[str, Values]:
