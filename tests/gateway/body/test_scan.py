@@ -238,6 +238,14 @@ class TestReadForm:
 
         assert "m" == scan.read_form(body, b"multipart/form-data; boundary=B7 ; charset=utf-8")[0]
 
+    @pytest.mark.parametrize("name", ["name*=utf-8''model", "filename=x; name*0=mo"])
+    def test_a_name_that_only_some_programs_read(self, name: str) -> None:
+        """It is refused: an engine could take it for the model's."""
+        body = f"--B7\r\ncontent-disposition: form-data; {name}\r\n\r\nm\r\n--B7--\r\n"
+
+        with pytest.raises(BadRequest, match="send it as `name`"):
+            scan.read_form(body.encode(), b"multipart/form-data; boundary=B7")
+
     def test_a_form_cut_off_in_a_head(self) -> None:
         """A form that ends in the head of a part names no model."""
         body = b'--B7\r\ncontent-disposition: form-data; name="model"'

@@ -11,7 +11,7 @@ from headrace.errors import BadRequest, StartError
 from headrace.gateway.app import Gateway
 from headrace.gateway.guards.guarding import _decoded
 from headrace.telemetry.records import Guarded
-from tests.edge.rig import Rig, anthropic_error, ask, eventually, openai_error
+from tests.edge.rig import Rig, anthropic_error, ask, eventually, form, openai_error
 from tests.guard.growth import linear
 
 MAIL = "anna.lee@example.org"
@@ -102,6 +102,33 @@ async def test_a_prompt_of_numbers(rig: Rig, policy: dict[str, Any], status: int
         assert (
             "The guard `pii` cannot read `prompt`, which is numbers; send text." == error["message"]
         )
+
+
+AUDIO = "/v1/audio/transcriptions"
+
+
+async def test_the_text_of_a_form_is_redacted(rig: Rig) -> None:
+    """What a transcription is to go on from is a prompt, too; the file stays as it is."""
+    engine = await guarded(rig, PII, serves={"m": "engine-m"})
+    sound = bytes(range(256)) + MAIL.encode()
+    body, kind = form("m", sound, prompt=f"As {MAIL} said,", language="de")
+    wanted, _ = form("engine-m", sound, prompt="As <EMAIL_ADDRESS> said,", language="de")
+
+    assert 200 == (await rig.post(body, AUDIO, content_type=kind[1])).status
+    assert wanted == engine.exchanges[-1].body
+    clean, kind = form("m", sound, prompt="As nobody said,")
+    assert 200 == (await rig.post(clean, AUDIO, content_type=kind[1])).status
+    assert b"As nobody said," in engine.exchanges[-1].body
+
+
+async def test_the_text_of_a_form_is_blocked(rig: Rig) -> None:
+    """And goes nowhere then."""
+    engine = await guarded(rig, PII | {"mode": "block"})
+    body, kind = form("m", b"RIFF", prompt=f"As {MAIL} said,")
+    answer = await rig.post(body, AUDIO, content_type=kind[1])
+
+    assert "content_policy_violation" == openai_error(answer, 400)["code"]
+    assert [] == engine.exchanges
 
 
 async def test_a_role_of_the_clients_own(rig: Rig) -> None:

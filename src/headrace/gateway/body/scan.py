@@ -27,8 +27,8 @@ _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
 _VALUE_AFTER_KEY = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _SCALAR = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[^\s,}\]\["{]+', re.DOTALL)
 _BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^";,\s]{1,70}))', re.IGNORECASE)
-_MODEL_FIELD = re.compile(  # from a line's start, so that a long line is looked at once
-    rb'\ncontent-disposition:[^\r\n]*[; ]name="?model"?(?=[;\r])', re.IGNORECASE
+_FIELD = re.compile(  # from a line's start, so that a long line is looked at once
+    rb'\ncontent-disposition:[^\r\n]*[; ]name(?:="?(\w{1,32})"?(?=[;\r])|(\*))', re.IGNORECASE
 )
 
 
@@ -222,27 +222,46 @@ def read_form(body: bytes, content_type: bytes) -> tuple[str | None, tuple[int, 
     The ``model`` field of a multipart form, and where its value stands.
 
     Raises:
-        BadRequest: the content type is not a multipart form with a boundary.
+        BadRequest: as ``form_fields``.
+
+    """
+    span = form_fields(body, content_type, {b"model"}).get("model")
+    return (None, None) if span is None else (body[slice(*span)].decode("utf-8", "replace"), span)
+
+
+def form_fields(
+    body: bytes, content_type: bytes, names: Container[bytes]
+) -> dict[str, tuple[int, int]]:
+    """
+    Where the values of these fields of a multipart form stand.
+
+    Raises:
+        BadRequest: the content type is not a multipart form with a boundary; a field is named
+            twice, or in a way that only some programs read
+            (https://www.rfc-editor.org/rfc/rfc7578#section-5.1.3).
 
     """
     found = _BOUNDARY.search(content_type)
     if found is None or not content_type.lower().startswith(b"multipart/form-data"):
         raise BadRequest("The content type must be multipart/form-data with a boundary.")
     delimiter = b"--" + (found[1] or found[2])
-    model, span = None, None
+    spans = dict[str, tuple[int, int]]()
     start = body.find(delimiter)
     while start >= 0:
         head_end = body.find(b"\r\n\r\n", start)
         if head_end < 0:
             break
         value_end = body.find(b"\r\n" + delimiter, head_end)
-        if _MODEL_FIELD.search(body, start, head_end + 2) and value_end >= 0:
-            if span is not None:
-                raise BadRequest("The form names `model` twice.", param="model")
-            span = (head_end + 4, value_end)
-            model = body[slice(*span)].decode("utf-8", "replace")
+        field = _FIELD.search(body, start, head_end + 2)
+        if field is not None and field[2]:
+            raise BadRequest("A field of the form has its name as `name*`; send it as `name`.")
+        if field is not None and field[1] in names and value_end >= 0:
+            name = field[1].decode("ascii")
+            if name in spans:
+                raise BadRequest(f"The form names `{name}` twice.", param=name)
+            spans[name] = (head_end + 4, value_end)
         start = -1 if value_end < 0 else value_end + 2
-    return model, span
+    return spans
 
 
 def _quick_span(body: bytes, old: bytes) -> list[tuple[int, int]]:

@@ -34,6 +34,8 @@ from headrace.telemetry.writer import Writer
 # Developers and models; whatever else a role is called, what it says may be an attack.
 _INSIDERS = frozenset({"system", "developer", "assistant", "model"})
 _INSIDE = frozenset({"system", "instructions", "tools", "functions"})
+# The fields of a form that a model reads as text.
+FIELDS = frozenset({b"prompt"})
 # A body with more members than this is read member by member, to find those given twice.
 MAX_NAMES = 64
 
@@ -238,23 +240,24 @@ class Guarding:
         )
 
     async def _looked_at(self, exchange: Exchange, watch: Watch, body: bytes) -> bytes:
-        tree = _decoded(body) if exchange.endpoint.kind == "json" else None
-        _readable(watch, tree or {})
+        form = exchange.endpoint.kind == "multipart"
+        tree = _texts(exchange, body) if form else _decoded(body)
+        _readable(watch, tree)
         texts = []
         for guard in watch.inputs:
             policy = guard.policy
             if policy.kind == "limits":
-                too_much = limits.excess(policy.limits, exchange.bytes_in, tree)
+                too_much = limits.excess(policy.limits, exchange.bytes_in, None if form else tree)
                 _decide(guard, too_much, watch.tally)
             elif policy.kind in {"injection", "moderation"}:
-                await self._judge(guard, tree or {}, watch)
+                await self._judge(guard, tree, watch)
             else:
                 texts.append(guard)
-        if not texts or tree is None:
-            return body
-        changed = await self.looks.screened(texts, tree, "input", watch.tally)
+        changed = await self.looks.screened(texts, tree, "input", watch.tally) if texts else ()
         if not changed:
             return body
+        if form:
+            return _rewritten(exchange, body, tree)
         given = scan.members(body, changed)  # each once: else it was refused
         edits = [(each.start, each.end, msgspec.json.encode(tree[each.key])) for each in given]
         body = scan.spliced(body, edits)
@@ -302,6 +305,25 @@ def _readable(watch: Watch, tree: dict[str, Any]) -> None:
             raise Blocked(
                 f"The guard `{policy.name}` cannot read `{named}`, which is numbers; send text."
             )
+
+
+def _texts(exchange: Exchange, body: bytes) -> dict[str, Any]:
+    """What a form says in words: the text that a transcription goes on from."""
+    spans = scan.form_fields(body, _kind(exchange), FIELDS)
+    return {name: body[slice(*span)].decode("utf-8", "replace") for name, span in spans.items()}
+
+
+def _rewritten(exchange: Exchange, body: bytes, tree: dict[str, Any]) -> bytes:
+    """A form with these texts."""
+    spans = scan.form_fields(body, _kind(exchange), FIELDS)
+    edits = [(*span, tree[name].encode()) for name, span in spans.items()]
+    body = scan.spliced(body, edits)
+    _, exchange.span = scan.read_form(body, _kind(exchange))  # it may stand elsewhere now
+    return body
+
+
+def _kind(exchange: Exchange) -> bytes:
+    return exchange.request.headers.get(b"content-type", b"")
 
 
 def _decide(guard: Guard, found: list[tuple[str, str]], tally: Tally) -> None:
