@@ -26,7 +26,7 @@ from headrace.simulate.synthetic import BLOCK_TOKENS, GENERATORS
 from headrace.simulate.trace import Request, Trace
 from headrace.simulate.world import Fleet, Outcome, World
 
-SEEDS = 3
+SEEDS = 5
 SPAN_S = 60.0
 REPLICAS = 4
 FLEET = Fleet((PRESETS["h100-8b"],) * REPLICAS)
