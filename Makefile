@@ -3,7 +3,7 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: terraform-check terraform-docs bench-load help install servers lint types imports test test-quick test-e2e test-vllm chaos coverage docs docs-serve \
+.PHONY: queries-check terraform-check terraform-docs bench-load help install servers lint types imports test test-quick test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify bench-guards \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
@@ -56,6 +56,10 @@ docs-serve: ## Read the documentation at http://127.0.0.1:8001
 
 observability: ## Write the Grafana dashboards anew from their code
 	$(UV) python -m observability
+
+queries-check: ## Queries for Loki and Tempo against Grafana's own grammars (npm)
+	npm install --prefix observability/queries --no-package-lock --no-audit --no-fund --silent
+	node observability/queries/check.mjs observability/grafana/dashboards/*.json
 
 config-docs: ## Write docs/configuration.md anew from the schema
 	$(UV) python -m headrace.config.describe docs/configuration.md

@@ -1,6 +1,7 @@
 """The benchmark of scrapes: a small gateway has what it says."""
 
 from benchmarks.scrape.__main__ import OPENMETRICS, gateway, table
+from benchmarks.scrape.history import figures
 from headrace.telemetry.exhibit import openmetrics
 from tests.telemetry.exposed import exposed
 
@@ -24,3 +25,12 @@ def test_the_table() -> None:
     assert text.startswith("| 2 replicas, 2 tenants |")
     assert 4 == len(text.splitlines())
     assert OPENMETRICS.startswith("application/openmetrics-text")
+
+
+def test_the_history() -> None:
+    """It says what it is of, and what memory and CPU that takes."""
+    size, memory, cpu = figures(3, 2, steps=40).splitlines()
+
+    assert size.startswith("3 replicas, 2 tenants: ")
+    assert "MB for a day" in memory
+    assert "for a look at 15 minutes" in cpu

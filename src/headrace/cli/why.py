@@ -26,6 +26,7 @@ FOUND = 1  # exit code: something is wrong
 SPAN = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 LEAST_S, MOST_S = 60.0, 3600.0
+NO_DATA = "no-data"  # the finding of a look at what is not known
 FEW = 4  # names in a sentence
 
 Model = Annotated[
@@ -73,9 +74,11 @@ def why(
         typer.echo(json.dumps(answer, indent=2))
     else:
         console = Console(highlight=False)
+        told = notes(answer, at_s)
         for each in merged(found):
-            show(console, each, full=full)
-        for note in notes(answer, at_s):
+            if not (told and each["finding"]["name"] == NO_DATA):  # that is said better below
+                show(console, each, full=full)
+        for note in told:
             console.print(Text(_safe(note), "yellow"))
     if not all(each["healthy"] for each in found):
         raise typer.Exit(FOUND)
@@ -154,7 +157,7 @@ def show(console: Console, diagnosis: Mapping[str, Any], *, full: bool = False) 
     """One model's diagnosis for people; ``full`` says why it is no other cause."""
     finding = diagnosis["finding"]
     name = _safe(diagnosis["model"] or "all models")
-    if finding["name"] == "no-data":
+    if finding["name"] == NO_DATA:
         console.print(Text.assemble((f"{name}: ", "bold"), ("too early to tell", "yellow")))
         console.print(Padding(_safe(finding["summary"]), (0, 0, 0, 2)))
         return

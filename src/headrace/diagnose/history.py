@@ -47,6 +47,11 @@ class History:
     def __len__(self) -> int:
         return len(self._places)
 
+    @property
+    def packed_bytes(self) -> int:
+        """What packed hours take."""
+        return sum(len(plane) for each in self._packs for plane in each.planes)
+
     def add(self, at_s: float, reading: Mapping[Key, float]) -> None:
         """
         What the metrics are at this moment: gauges as they are, counters since their start.
