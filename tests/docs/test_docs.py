@@ -106,7 +106,8 @@ def test_every_other_error_is_documented() -> None:
 
 def spoken(word: str) -> Iterator[str]:
     """The texts that the source gives as ``code=`` or ``outcome=``."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    trees = [ast.parse(text) for text in texts if f"{word}=" in text]
     for node in [node for tree in trees for node in ast.walk(tree)]:
         value = node.value if isinstance(node, ast.keyword) and node.arg == word else None
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
