@@ -80,7 +80,7 @@ def resident_mb() -> float:
 
 def looked(history: History, of: Gateway) -> float:
     """CPU seconds of a diagnosis with its snapshot."""
-    serves = {name: each.serves for name, each in of.fleet.replicas.items()}
+    serves = {name: [*each.serves] for name, each in of.fleet.replicas.items()}
     began = time.process_time()
     end_s = history.snapshot().at_s
     begin_s = end_s - reach_s(900.0, STEP_S * PER_COARSE)
