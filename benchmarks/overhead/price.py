@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import uvloop
 
+from headrace.cli.run import GC_YOUNG
 from headrace.config.schema import Config
 from headrace.gateway.app import Gateway
 from headrace.gateway.door.client import Client
@@ -214,6 +215,7 @@ async def _beside(part: Part, other: Part | None, rounds: int) -> Took:
             await bench.start()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_YOUNG, 20, 50)  # as `headrace serve` does
         for _ in range(rounds):
             for bench in benches:
                 await bench.round()
