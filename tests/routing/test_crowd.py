@@ -198,7 +198,7 @@ def test_others_choose_by_their_own_first_token() -> None:
     lanes[1].decodes, found = 10, terms(50.0)
 
     assert found == crowd.hasten(many, lanes, found, 0.0)
-    assert hastened(found, lanes, 0.0) == crowd.hasten(few, lanes, found, 0.0) != found
+    assert hastened(few.tokens, found, lanes, 0.0) == crowd.hasten(few, lanes, found, 0.0) != found
 
 
 def test_the_usual_prompt_is_learned_from_those_that_leave_room() -> None:

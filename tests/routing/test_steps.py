@@ -1,11 +1,23 @@
 """steps.py: how long a step is, how few answers may run, and what a request waits for."""
 
+from math import inf
+
 import pytest
 
 from headrace.routing.cost import SHIPPED, USUAL, Rates
 from headrace.routing.lane import Lane
-from headrace.routing.steps import FULL, STEPS, Answers, fewest, hastened, lane_ms, mean, step_ms
-from headrace.routing.terms import COST, PREFILL, SLOWDOWN, WAIT, Terms
+from headrace.routing.steps import (
+    FITS,
+    FULL,
+    STEPS,
+    Answers,
+    fewest,
+    hastened,
+    lane_ms,
+    mean,
+    step_ms,
+)
+from headrace.routing.terms import COST, KV_WAIT, PREFILL, SLOWDOWN, WAIT, Terms
 
 RATES = Rates(6.0, 2.0, 0.02, 0.0, 0.01, 4e-5)
 
@@ -69,7 +81,7 @@ def test_no_more_than_usual() -> None:
 def test_who_is_in_a_hurry_counts_steps() -> None:
     """The steps it waits for are in its wait; how slow it makes others is not in its cost."""
     terms: Terms = (30.0, 5.0, 0.0, 10.0, 8.0, 7.0, 0.0, 0.0, 100.0, 3)
-    idle, busy = hastened([terms, terms], [lane(), lane(100, 100_000.0)], 0.0)
+    idle, busy = hastened(150.0, [terms, terms], [lane(), lane(100, 100_000.0)], 0.0)
 
     assert (23.0, 5.0, 0.0) == (idle[COST], idle[WAIT], idle[SLOWDOWN])
     steps = STEPS * 11.0
@@ -81,9 +93,24 @@ def test_who_is_in_a_hurry_counts_steps() -> None:
 
 def test_a_full_cache_is_no_place_to_hurry_to() -> None:
     """Where an engine may keep it waiting for answers to end, what these cost stays in its cost."""
-    terms: Terms = (30.0, 5.0, 0.0, 10.0, 8.0, 7.0, 0.0, 0.0, 100.0, 3)
+    terms: Terms = (50.0, 5.0, 20.0, 10.0, 8.0, 7.0, 0.0, 0.0, 100.0, 3)
     room, full = lane(), lane()
     room.kv_tokens = full.kv_tokens = 1000.0
     room.kv_used, full.kv_used = 1000 * FULL, 1000 * FULL + 1
+    found = hastened(inf, [terms, terms], [room, full], 0.0)
 
-    assert [23.0, 30.0] == [each[COST] for each in hastened([terms, terms], [room, full], 0.0)]
+    assert [43.0, 50.0] == [each[COST] for each in found]
+    assert [0.0, 7.0] == [each[SLOWDOWN] for each in found]
+    assert [20.0, 20.0] == [each[KV_WAIT] for each in found]
+
+
+def test_a_prompt_that_fits_now_does_not_wait_for_kv() -> None:
+    """What the answers there will have grown to is nothing to it; what is cached needs no room."""
+    terms: Terms = (50.0, 5.0, 20.0, 10.0, 8.0, 7.0, 0.0, 0.0, 100.0, 3)
+    fits, not_ = lane(), lane()
+    fits.kv_tokens = not_.kv_tokens = 1000.0
+    fits.kv_used, not_.kv_used = 1000 * FITS - 15, 1000 * FITS - 14
+    found = hastened(115.0, [terms, terms], [fits, not_], 0.0)
+
+    assert [23.0, 50.0] == [each[COST] for each in found]
+    assert [(0.0, 0.0), (20.0, 7.0)] == [(each[KV_WAIT], each[SLOWDOWN]) for each in found]

@@ -135,8 +135,14 @@ class Crowd:
     def hasten(
         self, ask: Ask, lanes: Sequence[Lane], terms: list[Terms], now: float
     ) -> list[Terms]:
-        """The terms by which a request chooses; for its own first token if others leave room."""
-        return terms if self.surplus(ask) else hastened(terms, lanes, now)
+        """
+        The terms by which a request chooses; for its own first token if others leave room. Where
+        no replica is kept open a full cache is as likely to be its own, and counts as ever.
+        """
+        if self.surplus(ask):
+            return terms
+        tokens = ask.tokens if len(self._places) >= OPEN_LEAST else inf
+        return hastened(tokens, terms, lanes, now)
 
     def sent(self, ask: Ask, prefill_ms: float) -> None:
         """A request goes to a replica: learn what is usual among those that leave room."""

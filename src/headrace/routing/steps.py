@@ -12,8 +12,9 @@ from headrace.routing.terms import Terms
 
 # A request that comes waits for the step that runs and for one of its own, with the answers in it.
 STEPS = 2.0
-# From this part of its cache on an engine may keep it waiting for answers to end.
-FULL = 0.97
+# From this part of its cache on an engine may keep it waiting for answers to end; not where its
+# prompt fills it no further than the other.
+FULL, FITS = 0.97, 0.99
 
 
 class Answers(NamedTuple):
@@ -69,12 +70,15 @@ def fewest(rates: Rates, usual: Answers, prefill_ms: float, output: float, loss:
     return Answers(usual.number * share, usual.tokens * share)
 
 
-def hastened(terms: Sequence[Terms], lanes: Sequence[Lane], now: float) -> list[Terms]:
+def hastened(
+    tokens: float, terms: Sequence[Terms], lanes: Sequence[Lane], now: float
+) -> list[Terms]:
     """
     The same terms for a request that others leave room for: what counts is its own first token. So
     the steps that it waits for are in its wait, and how much slower it makes the answers of others
-    is not in its cost, unless the cache there is full: else it would line up at the replica that is
-    kept open for it.
+    is not in its cost, unless the cache there is full. And where its prompt of so many ``tokens``
+    fits now no engine keeps it waiting for answers to end, however much they will grow. Else it
+    would line up at the replica that is kept open for it.
     """
     found: list[Terms] = []
     for each, lane in zip(terms, lanes, strict=True):
@@ -82,8 +86,13 @@ def hastened(terms: Sequence[Terms], lanes: Sequence[Lane], now: float) -> list[
             each
         )
         steps = STEPS * lane_ms(lane, now) if lane.decodes else 0.0
-        if not lane.kv_tokens or lane.filled(now) <= FULL * lane.kv_tokens:
+        room = lane.kv_tokens
+        filled = lane.filled(now) if room else 0.0
+        fits = filled + tokens - cached <= FITS * room
+        if fits or filled <= FULL * room:
             cost, slowdown = cost - slowdown, 0.0
+        if fits:
+            cost, kv_wait = cost - kv_wait, 0.0
         found.append((
             cost + steps, wait + steps, kv_wait, prefill, externality, slowdown, warm_up, sticky,
             cached, inflight,
