@@ -104,7 +104,7 @@ bench-sim: ## The simulator beside real vLLM on CPU (8 minutes); writes into doc
 bench-scrape: ## What a scrape of 64 replicas and 50 tenants costs (half a minute); writes into docs
 	$(UV) python -m benchmarks.scrape
 
-bench-fairness: ## What a flood does to who shares the fleet with it, simulated (3 minutes); writes into docs/queue.md
+bench-fairness: ## What a flood does to who shares the fleet with it, simulated (6 minutes); writes into docs/queue.md
 	$(UV) python -m benchmarks.fairness --report
 
 bench-diagnosis: ## Faults in a simulated fleet: does headrace why name them? (a quarter of an hour of one core); writes into docs
