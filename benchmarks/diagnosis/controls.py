@@ -153,6 +153,26 @@ def _phones(world: World) -> None:
     world.readers, world.reading_s = 0.03, 10.0
 
 
+def _probes(world: World) -> None:
+    """Somebody has begun to watch: a word is asked for every second."""
+    for number in range(120):
+        at_s = ONSET_S - 60.0 + number
+        blocks = tuple(range(1 << 48, (1 << 48) + 2))
+        tokens = 2 * world.block_tokens
+        request = Request(world.number(), at_s, tokens, 1, blocks, session=7 * number)
+        world.at(at_s, world.arrive, request, "watchdog")
+
+
+def _better(world: World) -> None:
+    """A machine was replaced by a faster one."""
+    world.at(ONSET_S - 50.0, _faster, world)
+
+
+def _faster(world: World) -> None:
+    world.leave(world.nodes[0])
+    world.join(world.preset, slow=0.7)
+
+
 CONTROLS = (
     Control("steady"),
     Control("a day's wave", shape=_wave),
@@ -170,8 +190,10 @@ CONTROLS = (
     Control("all started anew", shape=_quiet, happen=_all_cold),
     Control("scale-down", shape=_night, happen=_scale_down),
     Control("a single error", happen=_blip),
-    Control("a tenant leaves", shape=_leaving, held=True),
-    Control("a fifth more", shape=_step, held=True),
-    Control("unequal GPUs", happen=_mixed, held=True),
-    Control("slow networks", happen=_phones, held=True),
+    Control("a tenant leaves", shape=_leaving),
+    Control("a fifth more", shape=_step),
+    Control("unequal GPUs", happen=_mixed),
+    Control("slow networks", happen=_phones),
+    Control("somebody watches", happen=_probes, held=True),
+    Control("a faster machine", shape=_quiet, happen=_better, held=True),
 )

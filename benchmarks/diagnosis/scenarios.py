@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.diagnosis import faults, sealed, troubles
+from benchmarks.diagnosis import faults, mishaps, sealed, troubles
 from benchmarks.diagnosis.world import World
 from headrace.engines.sim.presets import PRESETS
 from headrace.simulate.synthetic import GENERATORS
@@ -370,17 +370,28 @@ SCENARIOS = (
     Scenario("two stuck", ("stuck-replica",), troubles.two_stuck),
     Scenario("decoding slow at one", ("slow-replica",), troubles.decode_one),
     Scenario("more every second", ("capacity",), troubles.growth),
+    Scenario("a smaller GPU", ("bad-rollout", "slow-replica"), mishaps.smaller_gpu),
+    Scenario("thinking switched on", ("long-outputs",), mishaps.thinking),
+    Scenario("more passages", ("long-prompts",), mishaps.passages),
+    Scenario("an endless loop", ("noisy-tenant",), mishaps.endless_loop),
+    Scenario("errors, then silence", ("stuck-replica", "upstream-errors"), mishaps.dying),
+    Scenario("sent to any replica", ("cache-loss",), mishaps.scattered),
+    Scenario("streams limited in time", ("upstream-errors",), mishaps.stream_limit),
+    Scenario("full engines answer 503", ("upstream-errors",), mishaps.turned_away),
+    Scenario("chunks too small", ("slow-prefill", "slow-fleet"), mishaps.small_chunks),
+    Scenario("each sent twice", ("capacity",), mishaps.sent_twice),
+    Scenario("a guard stutters", ("guard-slow",), mishaps.stuttering_guard),
+    Scenario("a busy host", ("slow-replica",), mishaps.busy_host),
     # --- held out
-    Scenario("a smaller GPU", ("bad-rollout", "slow-replica"), sealed.smaller_gpu, held=True),
-    Scenario("thinking switched on", ("long-outputs",), sealed.thinking, held=True),
-    Scenario("more passages", ("long-prompts",), sealed.passages, held=True),
-    Scenario("an endless loop", ("noisy-tenant",), sealed.endless_loop, held=True),
-    Scenario("errors, then silence", ("stuck-replica", "upstream-errors"), sealed.dying, held=True),
-    Scenario("sent to any replica", ("cache-loss",), sealed.scattered, held=True),
-    Scenario("streams limited in time", ("upstream-errors",), sealed.stream_limit, held=True),
-    Scenario("full engines answer 503", ("upstream-errors",), sealed.turned_away, held=True),
-    Scenario("chunks too small", ("slow-prefill", "slow-fleet"), sealed.small_chunks, held=True),
-    Scenario("each sent twice", ("capacity",), sealed.sent_twice, held=True),
-    Scenario("a guard stutters", ("guard-slow",), sealed.stuttering_guard, held=True),
-    Scenario("a busy host", ("slow-replica",), sealed.busy_host, held=True),
+    Scenario("half of the fleet drained", ("capacity", "discovery-loss"), sealed.drained,
+             held=True),
+    Scenario("a night's work by day", ("noisy-tenant",), sealed.batch_job, held=True),
+    Scenario("all hosts stutter", ("slow-fleet",), sealed.stuttering_hosts, held=True),
+    Scenario("another region's traffic", ("capacity",), sealed.region, held=True),
+    Scenario("a line fills up", ("network-latency",), sealed.filling_line, held=True),
+    Scenario("longer instructions", ("long-prompts", "cache-loss"), sealed.instructions,
+             held=True),
+    Scenario("rollout with slow prompts", ("bad-rollout", "slow-replica"), sealed.slow_prompts,
+             held=True),
+    Scenario("one application gives up", ("client-aborts",), sealed.impatient_tenant, held=True),
 )  # fmt: skip

@@ -1,145 +1,117 @@
 """
 What is held out: written before the table was last changed, and run only for the score, when it
-was changed no more. Whoever has looked at their results moves them to troubles.py, and writes new
+was changed no more. Whoever has looked at their results moves them to mishaps.py, and writes new
 ones. Which names are right is scenarios.py's.
 """
 
 from dataclasses import replace
 
-from benchmarks.diagnosis.fleet import Node
 from benchmarks.diagnosis.troubles import sometimes
 from benchmarks.diagnosis.world import World
-from headrace.engines.sim.presets import PRESETS
 from headrace.simulate.trace import Request
 
-SMALLER = ("h100-8b", "a100-8b", "l40s-8b", "a10g-8b", "l4-8b")  # each is the next one's better
+UNTIL_S = 65.0  # what comes on top goes on for so long
 
 
-def smaller_gpu(world: World, severity: int) -> None:
-    """Machines were given back, and what came for them has a smaller GPU."""
-    count, steps = ((1, 1), (2, 1), (1, 2))[severity]
-    better = SMALLER.index(world.preset.name)
-    cost = PRESETS[SMALLER[min(better + steps, len(SMALLER) - 1)]].cost
-    for node in world.nodes[:count]:
+def drained(world: World, severity: int) -> None:
+    """An autoscaler that looks at the wrong number takes replicas away."""
+    ready = [node for node in world.nodes if node.ready]
+    for node in ready[: max(1, int(len(ready) * (0.5, 0.65, 0.75)[severity]))]:
         world.leave(node)
-        world.join(replace(world.preset, cost=cost))
 
 
-def thinking(world: World, severity: int) -> None:
-    """Some applications have begun to let the model think before it answers."""
-    applications = (2, 4, 6)[severity]
-
-    def longer(request: Request) -> Request:
-        if request.session % 7 >= applications:
-            return request
-        return replace(request, output_tokens=min(6000, 3 * request.output_tokens + 300))
-
-    world.reshape = longer
-
-
-def passages(world: World, severity: int) -> None:
-    """A search before the model gives more passages: other ones for each question, at its end."""
-    more = (0.8, 1.6, 3.0)[severity]
-    fresh = iter(range(1 << 49, 1 << 50))
-
-    def longer(request: Request) -> Request:
-        if request.session % 7 >= 5:
-            return request
-        tokens = min(60_000, int(request.prompt_tokens * (1.0 + more)))
-        count = max(0, tokens // world.block_tokens - len(request.blocks))
-        blocks = (*request.blocks, *(next(fresh) for _ in range(count)))
-        return replace(request, prompt_tokens=tokens, blocks=blocks)
-
-    world.reshape = longer
+def batch_job(world: World, severity: int) -> None:
+    """A tenant whom nobody knew sends all that it has of a night's work, in its own words."""
+    coming, random = [args[0] for _, _, args in _arrivals(world)], world.random
+    rate = len(coming) / 60.0 * (1.5, 2.5, 4.0)[severity]
+    fresh = iter(range(1 << 44, 1 << 45))
+    at_s = world.now_s
+    while (at_s := at_s + random.expovariate(rate)) < world.now_s + UNTIL_S:
+        like = random.choice(coming)
+        blocks = tuple(next(fresh) for _ in like.blocks)
+        request = replace(like, number=world.number(), arrival_s=at_s, blocks=blocks)
+        world.at(at_s, world.arrive, request, "night-job")
 
 
-def endless_loop(world: World, severity: int) -> None:
-    """A program of one tenant asks the same three questions again and again."""
-    coming, random = _coming(world), world.random
-    rate = len(coming) / 60.0 * (1.0, 2.0, 4.0)[severity]
-    asked = random.sample(coming, 3)
-    at_s, until_s = world.now_s, world.now_s + 65.0
-    while (at_s := at_s + random.expovariate(rate)) < until_s:
-        request = replace(random.choice(asked), number=world.number(), arrival_s=at_s)
-        world.at(at_s, world.arrive, request, "tenant-5")
-
-
-def dying(world: World, severity: int) -> None:
-    """A replica answers with errors first, and then not at all."""
-    node = _any(world)
-    node.errors = (0.1, 0.3, 0.6)[severity]
-
-    def hang() -> None:
-        node.errors, node.hung = 0.0, True
-
-    world.at(world.now_s + 15.0, hang)
-
-
-def scattered(world: World, severity: int) -> None:
-    """Something between the gateway and its replicas sends requests to any of them."""
-    world.scattered = (0.5, 0.8, 1.0)[severity]
-
-
-def stream_limit(world: World, severity: int) -> None:
-    """A proxy before the engines ends streams that take longer than it allows."""
-    answers = sorted(each.output_tokens for each in _coming(world))
-    longest = answers[int((0.85, 0.6, 0.3)[severity] * len(answers))]
-    world.longest_s = longest * world.preset.step_ms / 1000
-
-
-def turned_away(world: World, severity: int) -> None:
-    """Engines answer 503 when they have more than so many requests."""
-    jobs = sum(len(node.engine.jobs) for node in world.nodes) / len(world.nodes)
-    for node in world.nodes:
-        node.most = max(1, int(jobs * (0.9, 0.7, 0.5)[severity]))
-
-
-def small_chunks(world: World, severity: int) -> None:
-    """A flag cuts prompts into very small chunks (--max-num-batched-tokens)."""
-    for node in world.nodes:
-        tokens = (160, 96, 64)[severity]
-        node.engine.preset = replace(node.engine.preset, max_num_batched_tokens=tokens)
-
-
-def sent_twice(world: World, severity: int) -> None:
-    """A library of the clients sends every request more than once, to be sure."""
-    for at_s, tenant, request in _arrivals(world):
-        for copy in range((1, 2, 3)[severity]):
-            again_s = at_s + 0.2 * (copy + 1)
-            again = replace(request, number=world.number(), arrival_s=again_s)
-            world.at(again_s, world.arrive, again, tenant)
-
-
-def stuttering_guard(world: World, severity: int) -> None:
-    """A guard's workers are restarted again and again."""
+def stuttering_hosts(world: World, severity: int) -> None:
+    """Something on every host takes the GPUs for moments: all engines stand nearly still."""
+    slow = (4.0, 7.0, 12.0)[severity]
 
     def turn(on: object) -> None:
-        world.guard_s = (0.3, 0.8, 2.0)[severity] if on else 0.004
+        for node in world.nodes:
+            node.slow = slow if on else 1.0
 
-    sometimes(world, 0.4, turn)
+    sometimes(world, 0.35, turn)
 
 
-def busy_host(world: World, severity: int) -> None:
-    """One engine shares its host's processors: it waits for them between two iterations."""
-    node = _any(world)
-    cost = node.engine.preset.cost
-    slower = replace(cost, host=cost.host + (15.0, 30.0, 60.0)[severity])
-    node.engine.preset = replace(node.engine.preset, cost=slower)
+def region(world: World, severity: int) -> None:
+    """Another region is down, and what its tenants ask comes here."""
+    coming, random = _arrivals(world), world.random
+    copies = (1.2, 2.0, 3.5)[severity]
+    fresh = iter(range(1 << 45, 1 << 46))
+    for at_s, _, (request, tenant) in coming:
+        for copy in range(int(copies) + (random.random() < copies % 1.0)):
+            again_s = max(world.now_s, at_s + random.uniform(-1.0, 1.0))
+            blocks = tuple(next(fresh) for _ in request.blocks)
+            other = replace(request, number=world.number(), arrival_s=again_s, blocks=blocks)
+            world.at(again_s, world.arrive, other, f"{tenant}-there-{copy}")
+
+
+def filling_line(world: World, severity: int) -> None:
+    """The line to all replicas fills up: every second it takes a little longer."""
+    step_s = (0.004, 0.01, 0.03)[severity]
+
+    def longer() -> None:
+        for node in world.nodes:
+            node.latency_s += step_s
+        world.at(world.now_s + 1.0, longer)
+
+    longer()
+
+
+def instructions(world: World, severity: int) -> None:
+    """Some applications begin all prompts with pages of instructions, which are always the same."""
+    tokens, applications = (2000, 4000, 8000)[severity], (3, 5, 7)[severity]
+    first, count = 1 << 47, tokens // world.block_tokens
+
+    def longer(request: Request) -> Request:
+        application = request.session % 7
+        if application >= applications:
+            return request
+        begin = first + application * count
+        blocks = (*range(begin, begin + count), *request.blocks)
+        more = request.prompt_tokens + count * world.block_tokens
+        return replace(request, prompt_tokens=more, blocks=blocks)
+
+    world.reshape = longer
+
+
+def slow_prompts(world: World, severity: int) -> None:
+    """New replicas compute prompts without a kernel that they need: tokens are as fast."""
+    for node in world.nodes[: (1, 1, 2)[severity]]:
+        world.leave(node)
+        world.join(world.preset).prefill_slow = (5.0, 8.0, 16.0)[severity]
+
+
+def impatient_tenant(world: World, severity: int) -> None:
+    """A release of one application gives its requests up after a moment, and asks no more."""
+    share = (0.5, 0.8, 1.0)[severity]
+    world.patience_s = 0.03
+
+    def released(request: Request) -> Request:
+        world.impatient = share if request.session % 7 == 2 else 0.0
+        return request
+
+    world.reshape = released
 
 
 # --- below --------------------------------------------------------------------------------------
 
 
-def _any(world: World) -> Node:
-    return world.nodes[world.random.randrange(len(world.nodes))]
-
-
-def _coming(world: World) -> list[Request]:
-    return [request for _, _, request in _arrivals(world)]
-
-
-def _arrivals(world: World) -> list[tuple[float, str, Request]]:
-    """Requests that are still to come: when, whose, what."""
+def _arrivals(world: World) -> list[tuple[float, int, tuple[Request, str]]]:
+    """Requests that are still to come: when, in which order, what and whose."""
     return [
-        (at_s, args[1], args[0]) for at_s, _, call, args in world.events if call == world.arrive
+        (at_s, order, (args[0], args[1]))
+        for at_s, order, call, args in world.events
+        if call == world.arrive
     ]
