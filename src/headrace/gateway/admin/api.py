@@ -217,12 +217,12 @@ class _Guard:
         if request.state.admin:
             pass
         elif self._token is not None:
-            return _error(401, "The admin API needs its bearer token (`admin.token`).")
+            return refusal(401, "The admin API needs its bearer token (`admin.token`).")
         elif (request.url.hostname or "") not in self._hosts:
-            return _error(403, "Without a token the admin API answers this machine's names only.")
+            return refusal(403, "Without a token the admin API answers this machine's names only.")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.method == "POST" and kind != "application/json":
-            return _error(415, "Send the body as application/json; `{}` will do.")
+            return refusal(415, "Send the body as application/json; `{}` will do.")
         return await call_next(request)
 
     def _who(self, request: Request) -> str:
@@ -311,17 +311,17 @@ def _load(replica: Replica, keeper: Keeper, now: float) -> Load | None:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)  # noqa: S101 - the handler is registered for no other
-    return _error(error.status_code, str(error.detail), error.headers)  # Allow, for a 405
+    return refusal(error.status_code, str(error.detail), error.headers)  # Allow, for a 405
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return _error(422, f"{place or 'The body'}: {first['msg']}.")
+    return refusal(422, f"{place or 'The body'}: {first['msg']}.")
 
 
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An error in the one shape, OpenAI's."""
     code = HTTPStatus(status).name.lower()
     inner = {"message": message, "type": "admin_error", "param": None, "code": code}

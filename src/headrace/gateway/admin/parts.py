@@ -11,6 +11,7 @@ from headrace.gateway.admin.audit import Audit
 from headrace.gateway.admin.bill import bill
 from headrace.gateway.admin.desk import desk
 from headrace.gateway.admin.explain import explain
+from headrace.gateway.admin.faults import Faults
 from headrace.gateway.admin.glance import glance
 from headrace.gateway.admin.limits import limits
 from headrace.gateway.admin.registrar import registrar
@@ -38,4 +39,5 @@ def assemble(gateway: Gateway, config: Admin) -> FastAPI:
         queues=lambda: gateway.pipeline.usher.seen(gateway.placement.models),
     )
     api.middleware("http")(Audit(gateway.log))
+    api.middleware("http")(Faults(gateway.log))
     return api
