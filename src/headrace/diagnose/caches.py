@@ -2,8 +2,11 @@
 The rows of the decision table about KV and prefix caches: full, or finding less than before. Pure.
 """
 
+import math
+
 from headrace.diagnose.facts import Facts
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, verb
+from headrace.diagnose.lens import Span
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 
@@ -15,6 +18,10 @@ TIGHT = 0.75  # share in use, of a cache that forgets what it should have
 SQUEEZED = 1.7  # times as large a part of the cache for a request
 MANY = 8.0  # requests, whose mean part of the cache says something
 UNSHARED = 0.7  # of what routing believed to be cached: it knows that prompts have changed
+COLD, WARMING = 0.7, 1.25  # of the usual share, that a cache does not reach; times what it found
+AGREED = (
+    2.0  # standard errors, where a cache is far behind and does not fill: it is the third witness
+)
 FULL = 0.93  # share of a KV cache in use, above which a batch does not grow
 
 
@@ -81,6 +88,27 @@ def forgetful(facts: Facts) -> Verdict:
     )  # fmt: skip
 
 
+def unwarmed(facts: Facts) -> Verdict:
+    """Replicas that joined lately do not come to know prompts, however many they have had."""
+    old = [m for m in facts.serving if not m.new]
+    found = [m for m in facts.serving if m.new and _stays_cold(m, facts)]
+    if not found or not old:
+        return "replicas that joined lately find as much in their caches as others did"
+    names = tuple(m.name for m in found)
+    return Finding(
+        "bad-rollout", "What was rolled out is worse than what it replaced",
+        f"{listed(names)}, which joined lately, {verb(names, 'computes', 'compute')} prompts again"
+        f" and again: {min(m.hits.now for m in found):.0%} are found in the cache, usually"
+        f" {facts.hits.usual:.0%}.",
+        phase="prefill", replicas=names,
+        evidence=tuple(
+            fact(f"prompt tokens found at {m.name}", facts.hits._replace(now=m.hits.now), "share",
+                 f"{rate('e_hits', replica=m.name)} / {rate('e_queries', replica=m.name)}")
+            for m in found
+        ),
+    )  # fmt: skip
+
+
 def pressed(m: Machine, facts: Facts) -> bool:
     """Whether its KV cache is full, preempts, or has forgotten what it should have."""
     return (
@@ -92,6 +120,26 @@ def pressed(m: Machine, facts: Facts) -> bool:
 
 
 # --- below -------------------------------------------------------------------------------------
+
+
+def _stays_cold(m: Machine, facts: Facts) -> bool:
+    """
+    Whether a replica that has had requests for the whole focus finds far less than the fleet did,
+    and no more at its end than before: a cache that is only cold fills by then.
+    """
+    lens, (grid, begin, end) = facts.lens, facts.lens.focus
+    middle = (begin + end) // 2
+    first, then = Span(grid, begin, middle), Span(grid, middle, end)
+    if not lens.total(Span(grid, begin, begin + 1), "e_queries", m.name) >= 0:
+        return False
+    began, now = (lens.ratio(span, "e_hits", "e_queries", m.name) for span in (first, then))
+    here = lens.total(then, "e_queries", m.name) * then.seconds
+    whole = lens.total(lens.focus, "e_queries", None) * lens.focus.seconds
+    usual = facts.hits.usual
+    if not (known(began) and known(now) and here > 0 and known(usual)):
+        return False
+    error = facts.hits.error * math.sqrt(max(1.0, whole / here))
+    return now <= COLD * usual and usual - now >= AGREED * error and now <= WARMING * began
 
 
 def _pressed(facts: Facts) -> list[Machine]:

@@ -33,6 +33,8 @@ ALONE, ALONE_S = 3.0, 0.16  # the time to a first token at one replica
 BUSIER = 1.3  # times these bounds, while more requests come than usual
 WEAK = 1.35  # times as long for a token as the work explains
 SHARE = 0.03  # of requests: fewer are noise
+CHANCE = 3.0  # standard deviations, by which demand strays by itself
+SEVERAL = 8.0  # first tokens in the focus, from which on their mean at one replica says something
 FEW = 4.0  # requests in the focus, below which a share says nothing
 
 
@@ -127,10 +129,17 @@ class Facts:
         return self.lens.seen(measure)
 
     @cached_property
+    def surge(self) -> bool:
+        """Whether more is asked for, requests or tokens, than usual and than comes by chance."""
+        lens = self.lens
+        requests = self.offered.rose(1.25, 0.3) and lens.beyond(self._offered) >= CHANCE
+        tokens = self.demand.rose(1.25, 0.0) and lens.beyond(self._demand) >= CHANCE
+        return requests or tokens
+
+    @cached_property
     def changed(self) -> bool:
         """Whether engines have other work than usual: more, longer, or less of it cached."""
-        more = self.offered.rose(1.25, 0.3) or self.demand.rose(1.25, 0.0)
-        return more or self.prompt.rose(1.3, 100.0) or self.hits.fell(0.8, 0.1)
+        return self.surge or self.prompt.rose(1.3, 100.0) or self.hits.fell(0.8, 0.1)
 
     @cached_property
     def hits(self) -> Seen:
@@ -211,9 +220,13 @@ class Facts:
         known_most = max((m.running.high for m in told), default=0.0)
         alike = bool(told) and median([m.running.now for m in told]) <= known_most
         parts = [self.excess.get(m.name, 1.0) >= WEAK for m in told]
-        excuse = max(1.0, self.offered.ratio, self.demand.ratio)  # more work makes queues, too
-        slow = self.slowness.rose(WEAK * excuse, 0.0)
+        slow = self.slowness.rose(WEAK * self.excuse, 0.0)
         return alike and slow and 2 * sum(parts) > len(parts)
+
+    @property
+    def excuse(self) -> float:
+        """Times as much as is asked for: more work makes queues, too."""
+        return max(1.0, self.offered.ratio, self.demand.ratio)
 
     @property
     def crowd(self) -> float:
@@ -247,7 +260,10 @@ class Facts:
             found.append(Symptom("stalled", "requests at replicas get no first token"))
         if self.waiting.now >= 2 and self.waiting.rose(2.0, 1.5, blank=True):
             found.append(Symptom("waiting", f"{self.waiting.now:.0f} requests wait for a place"))
-        one = [m for m in self.serving if not m.new and m.engine.rose(ALONE, ALONE_S)]
+        one = [
+            m for m in self.serving
+            if not m.new and m.engine.rose(ALONE, ALONE_S) and self._begun(m.name) >= SEVERAL
+        ]  # fmt: skip
         if one and not found:
             most = max(one, key=lambda m: m.engine.more)
             found.append(Symptom("one", f"first tokens of {most.name} take {_than(most.engine)}"))
@@ -291,6 +307,10 @@ class Facts:
         """Requests take longer, whether or not one of them has ended yet."""
         ratio = SLOW * self.slack
         return self.total.rose(ratio, 0.5) or self.stay.rose(ratio, 1.0)
+
+    def _begun(self, name: str) -> float:
+        """First tokens of a replica in the focus."""
+        return self.lens.total(self.lens.focus, "e_first_n", name) * self.lens.focus.seconds
 
     def _offered(self, span: Span) -> float:
         ended = self.lens.total(span, "ended", self.model, None)

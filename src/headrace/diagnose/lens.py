@@ -139,6 +139,19 @@ class Lens:
         """A number in the focus and usually."""
         return _compared(measure(self.focus), [measure(span) for span in self.bases])
 
+    def beyond(self, measure: Measure) -> float:
+        """
+        By how many standard deviations of its logarithm a number is above its usual: little where
+        it often moves as far by itself, as the demand of a few long sessions does.
+        """
+        usual = [value for span in self.bases if (value := measure(span)) > 0]
+        now = measure(self.focus)
+        if len(usual) < LEAST_STEPS or not now > 0:
+            return 0.0
+        middle = median(usual)
+        spread = sum(math.log(value / middle) ** 2 for value in usual) / (len(usual) - 1)
+        return math.log(now / middle) / math.sqrt(spread) if spread > 0 else math.inf
+
     def level(self, name: str, *labels: str | None) -> Seen:
         """A series as it is."""
         return _compared(

@@ -11,7 +11,7 @@ from statistics import median
 
 from headrace.diagnose import caches, engines
 from headrace.diagnose.demand import CROWD
-from headrace.diagnose.facts import SHARE, Facts
+from headrace.diagnose.facts import SHARE, WEAK, Facts
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, verb
 from headrace.diagnose.lens import NAN, SURE, Seen, Span
 from headrace.diagnose.replica import Machine
@@ -220,10 +220,15 @@ def slowed(facts: Facts) -> Verdict:
     load = median([m.running.ratio for m in slower])
     if facts.weak:
         return _slowed(facts, slower, load)
-    if facts.crowd >= CROWD:
-        return "more requests run than slower engines would explain"
-    if facts.demand.rose(1.2, 0.0) or facts.offered.rose(1.2, 0.3):
+    if facts.surge:
         return "engines have more to do than usual"
+    if facts.demand.rose(1.2, 0.0) or facts.offered.rose(1.2, 0.3):  # by chance, it may be
+        bound = WEAK * facts.excuse
+        slower = [m for m in slower if facts.excess.get(m.name, 0.0) >= bound]
+        if 2 * len(slower) <= len(facts.serving):
+            return "engines have a little more to do than usual, which explains their pace"
+    elif facts.crowd >= CROWD:
+        return "more requests run than slower engines would explain"
     return _slowed(facts, slower, load)
 
 

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 def _rollout(facts: Facts) -> Verdict:
     """The findings about replicas tell by themselves when all of them are new."""
-    for test in (machines.failing, machines.slow):
+    for test in (machines.failing, machines.slow, caches.unwarmed):
         verdict = test(facts)
         if isinstance(verdict, Finding) and verdict.name == "bad-rollout":
             return verdict
@@ -87,7 +87,7 @@ TABLE = (
         "Look at NTP on that machine (`chronyc tracking`); then at refused tokens.", always=True),
     Row("bad-rollout",
         "all replicas that fail or are slow joined after the usual was taken, and older ones"
-        " are well",
+        " are well; or caches of those that joined stay 0.7 times as useful as usual",
         _rollout,
         "Roll back; compare versions and flags of the new replicas with the old ones.",
         always=True),
@@ -167,7 +167,8 @@ TABLE = (
         "Break the loop: fewer retries with backoff at the client, shed early; then the"
         " cause below."),
     Row("noisy-tenant",
-        "demand is 1.25 times the usual, and one tenant brings half of what came on top",
+        "demand is 1.25 times the usual, and one tenant brings half of what came on top, and more"
+        " than tenants do by chance",
         tenants.noisy,
         "Limit the tenant, give it a lower class or weight; see `headrace usage --by"
         " tenant`."),
@@ -201,9 +202,6 @@ TABLE = (
         caches.forgetful,
         "See what changed at the beginning of prompts, in routing, or in replicas' memory.",
         always=True),
-    Row("capacity",
-        "more is asked for than usual or fewer replicas serve, and requests wait or crowd",
-        demand.saturated, "Add replicas; until then shed the lowest class."),
     Row("slow-prefill",
         "on most engines a token of a prompt takes 1.8 times as long, and 1.5 times as much more"
         " as a token of an answer",
@@ -215,6 +213,9 @@ TABLE = (
         " as their work explains",
         machines.slowed, "Look for what they share: power cap, driver, engine version, a flag.",
         always=True),
+    Row("capacity",
+        "more is asked for than usual or fewer replicas serve, and requests wait or crowd",
+        demand.saturated, "Add replicas; until then shed the lowest class."),
     Row("client-aborts", "3 % more of clients hang up while answers are on time",
         demand.aborted,
         "Ask the clients: a time-out of theirs, a page that is left, a proxy between."),

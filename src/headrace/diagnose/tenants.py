@@ -44,8 +44,9 @@ def noisy(facts: Facts) -> Verdict:
     if not top or parts[top] < NOISY or len(lens.names("t_ended")) < 2:
         return "no tenant stands out"
     seen = _work(facts, top)
-    if seen.ratio < 1.4:
-        return "no tenant asks for much more than usual"
+    stray = _stray(lens, lens.names("t_ended"), partial(_asked, lens))
+    if seen.ratio < 1.4 or (known(stray) and math.log(seen.ratio) < STRAYS * stray):
+        return "no tenant asks for more than tenants do by chance"
     return Finding(
         "noisy-tenant", "One tenant takes what others need",
         f"{top} brings {parts[top]:.0%} of what came on top of the usual.",
@@ -236,14 +237,13 @@ def _work(facts: Facts, tenant: str) -> Seen:
     A tenant's work in tokens per second: requests that came, whether or not they have ended, by
     the tokens of those that have.
     """
-    lens = facts.lens
+    return facts.lens.seen(partial(_asked, facts.lens, tenant))
 
-    def measure(span: Span) -> float:
-        ended = lens.total(span, "t_ended", tenant, None)
-        tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
-        made = sum(each for each in tokens if known(each))
-        came = arrived(lens, span, ended, "t_active", tenant)
-        each = made / ended if ended > 0 else facts.lens.ratio(span, "input_sum", "input_n", None)
-        return came * each if known(each) else 0.0
 
-    return lens.seen(measure)
+def _asked(lens: Lens, tenant: str, span: Span) -> float:
+    ended = lens.total(span, "t_ended", tenant, None)
+    tokens = [lens.total(span, "t_tokens", tenant, kind) for kind in ("input", "output")]
+    made = sum(each for each in tokens if known(each))
+    came = arrived(lens, span, ended, "t_active", tenant)
+    each = made / ended if ended > 0 else lens.ratio(span, "input_sum", "input_n", None)
+    return came * each if known(each) else 0.0
