@@ -94,3 +94,44 @@ def test_new_prompts_are_new_also_when_more_come() -> None:
     found = asked(dict.fromkeys(REPLICAS, new), believed=100.0, slow=0.4).finding
 
     assert "cache-loss" == found.name
+
+
+def joined(early: float, late: float) -> Diagnosis:
+    """
+    Three replicas, and in the last minute one more, whose cache finds so many of 1,000 tokens in
+    the first half minute and in the second.
+    """
+    history = History()
+    counts: dict[tuple[str, tuple[str, ...]], float] = {}
+    for step in range(STEPS):
+        gauges: dict[tuple[str, tuple[str, ...]], float] = {("replicas", ("m",)): 4.0}
+        for name in REPLICAS:
+            new = name == "d"
+            if new and step < CHANGE:
+                continue
+            hits = 800.0 if not new else early if step < CHANGE + 6 else late
+            for key, value in (
+                ("e_queries", 1000.0), ("e_prompt", 1000.0), ("e_hits", hits + 20.0 * (step % 3)),
+                ("e_first_n", 1.0), ("e_first_sum", 0.1), ("e_ended", 1.0), ("e_made", 500.0),
+                ("r_sent", 1.0),
+            ):  # fmt: skip
+                counts[key, (name,)] = counts.get((key, (name,)), 0.0) + 5.0 * value
+            gauges |= {
+                ("r_inflight", (name,)): 10.0, ("r_ready", (name,)): 1.0,
+                ("e_running", (name,)): 10.0, ("e_kv", (name,)): 0.4, ("e_waiting", (name,)): 0.0,
+            }  # fmt: skip
+        history.add(1000.0 + 5.0 * step, {**gauges, **counts})
+    return diagnose(history.snapshot(), 900.0)
+
+
+def test_a_new_replica_without_a_cache_is_a_bad_rollout() -> None:
+    """One that joined and does not come to know prompts is named, though nobody is late yet."""
+    found = joined(100.0, 100.0).finding
+    assert found.name == "bad-rollout"
+    assert found.replicas == ("d",)
+
+
+@pytest.mark.parametrize(("early", "late"), [(100.0, 500.0), (700.0, 750.0)])
+def test_a_new_replica_whose_cache_fills_is_well(early: float, late: float) -> None:
+    """A cold cache is no fault while it fills, nor one that finds nearly as much as others."""
+    assert joined(early, late).finding.name == "nothing"

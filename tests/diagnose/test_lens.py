@@ -159,3 +159,15 @@ def means(spread: float) -> Lens:
             1000.0 + 5.0 * step, {("ttft_sum", ("m",)): took, ("ttft_n", ("m",)): 5.0 * step}
         )
     return Lens(history.snapshot(), 900.0)
+
+
+@pytest.mark.parametrize(("swing", "far"), [(1.05, True), (2.0, False)])
+def test_how_far_a_number_moves_by_itself(swing: float, far: bool) -> None:
+    """A number that is doubled is far from usual only where it does not double by itself."""
+    history = History()
+    for number in range(100):
+        level = swing if number // 20 % 2 else 1.0
+        history.add(1000.0 + 5.0 * number, {WAITING: 2.2 if number >= 91 else level})
+    lens = Lens(history.snapshot(), 900.0)
+
+    assert far == (lens.beyond(lambda span: lens.total(span, "waiting", "m")) >= 3.0)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from headrace.diagnose.history import History
 from headrace.diagnose.snapshot import Snapshot
 from headrace.diagnose.table import diagnose
@@ -133,3 +135,35 @@ def test_a_tenant_whose_prompts_have_become_long() -> None:
 
     assert ("long-prompts", ("c",)) == (felt.name, felt.tenants)
     assert "nothing" == unfelt.name
+
+
+@pytest.mark.parametrize(("swing", "name"), [(1.1, "noisy-tenant"), (6.0, "unknown")])
+def test_a_tenant_is_noisy_when_it_never_was(swing: float, name: str) -> None:
+    """Far more requests of one tenant are named, but not where tenants often have as many."""
+    history, ended, tokens = History(), dict.fromkeys("abc", 0.0), dict.fromkeys("abc", 0.0)
+    first_s = 0.0
+    for step in range(STEPS):
+        new = step >= CHANGE
+        reading: dict[tuple[str, tuple[str, ...]], float] = {}
+        for place, tenant in enumerate("abc"):
+            often = swing if (step // 12 + place) % 3 == 0 else 1.0
+            rate = 14.0 if new and tenant == "a" else 1.0 if new else often
+            ended[tenant] += 10.0 * rate
+            tokens[tenant] += 1000.0 * rate
+            reading["t_ended", (tenant, "completed")] = ended[tenant]
+            reading["t_tokens", (tenant, "input")] = tokens[tenant]
+            reading["t_active", (tenant,)] = 2.0
+        whole = sum(ended.values())
+        first_s += 60.0 if new else 3.0
+        history.add(
+            1000.0 + 5.0 * step,
+            {
+                **reading,
+                ("ended", ("m", "completed")): whole, ("ttft_sum", ("m",)): first_s,
+                ("ttft_n", ("m",)): whole, ("active", ("m", "streaming")): 6.0,
+                ("replicas", ("m",)): 1.0, ("waiting", ("m",)): 0.0,
+            },
+        )  # fmt: skip
+    found = diagnose(history.snapshot(), 900.0)
+
+    assert name == found.finding.name
