@@ -3,7 +3,7 @@
 UV := uv run --frozen
 WORKERS ?= 2
 
-.PHONY: queries-check terraform-check terraform-docs bench-load help install servers lint types imports test test-quick test-e2e test-vllm chaos coverage docs docs-serve \
+.PHONY: observability chart queries-check terraform-check terraform-docs bench-load help install servers lint types imports test test-quick test-e2e test-vllm chaos coverage docs docs-serve \
 	config-docs build check chart deploy-check bench-decision bench-overhead bench-overhead-quick bench-classify bench-guards \
 	bench-routing bench-routing-quick bench-routing-simulated bench-sim bench-affinity bench-rules bench-scrape bench-diagnosis conformance
 
