@@ -14,10 +14,13 @@ USUAL = {
 }  # fmt: skip
 
 
-def asked(now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0) -> Diagnosis:
+def asked(
+    now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0, watched: float = 0.0
+) -> Diagnosis:
     """
     Four replicas that answer a request a second each; ``now`` says what is other in the last minute
-    at which of them, ``gone`` which share of clients gives up since.
+    at which of them, ``gone`` which share of clients gives up since, ``watched`` how many answers
+    of one token somebody new gets from each replica every second.
     """
     history = History()
     counts = {(key, name): 0.0 for key in KEYS for name in REPLICAS}
@@ -29,6 +32,8 @@ def asked(now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0) -> Diagn
             live += state["ready"]
             for key, value in growth(state).items():
                 counts[key, name] += 5.0 * value * state["ready"]
+            for key in ("e_made", "e_ended", "r_sent") if step >= CHANGE else ():
+                counts[key, name] += 5.0 * watched
             gauges |= {
                 ("r_inflight", (name,)): 8.0 * state["ready"],
                 ("r_ready", (name,)): state["ready"],
@@ -38,7 +43,8 @@ def asked(now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0) -> Diagn
                 ("e_lora", (name,)): state["adapters"], ("e_lora_waiting", (name,)): state["wait"],
                 ("e_lora_places", (name,)): 4.0,
             }  # fmt: skip
-        total = 20.0 * (step + 1)
+        words = 20.0 * watched * max(0, step + 1 - CHANGE)
+        total = 20.0 * (step + 1) + words
         tokens = sum(counts["e_made", name] for name in REPLICAS)
         late = 5.0 if step >= CHANGE and "first" in now else 0.1
         history.add(
@@ -46,6 +52,8 @@ def asked(now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0) -> Diagn
             {
                 **gauges, **{(key, (name,)): value for (key, name), value in counts.items()},
                 ("ended", ("m", "completed")): total,
+                ("t_ended", ("watchdog", "completed")): words,
+                ("t_tokens", ("watchdog", "output")): words,
                 ("ended", ("m", "client_gone")): gone * 20.0 * max(0, step - CHANGE),
                 ("output_n", ("m",)): total,
                 ("output_sum", ("m",)): tokens, ("ttft_n", ("m",)): total,
@@ -103,6 +111,14 @@ def test_answers_that_clients_cut_are_theirs() -> None:
 
     assert "client-aborts" == found.finding.name
     assert "empty-answers" not in [each.name for each in found.also]
+
+
+def test_somebody_watches() -> None:
+    """Who begins to ask for a word each second makes no answers empty, and hides none that are."""
+    empty = asked({"b": {"tokens": 1.0}}, watched=0.1).finding
+
+    assert "nothing" == asked({}, watched=1.0).finding.name
+    assert ("empty-answers", ("b",)) == (empty.name, empty.replicas)
 
 
 def test_shorter_answers_are_well() -> None:

@@ -4,11 +4,12 @@ slow prefill, adapters without a place, replicas that nobody tells of any more. 
 """
 
 import math
+from functools import partial
 from statistics import median
 
 from headrace.diagnose.facts import GONE, SHARE, Facts
 from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
-from headrace.diagnose.lens import LEAST_STEPS, NAN, Seen, Span, steps
+from headrace.diagnose.lens import LEAST_STEPS, NAN, Lens, Seen, Span, steps
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
 from headrace.diagnose.speed import STALLED
@@ -33,14 +34,16 @@ def empty(facts: Facts) -> Verdict:
         return "clients give up more than usual, which cuts their answers"
     lens = facts.lens
     whole = lens.quotient("e_made", "e_ended", None)
-    made = {m.name: _answers(facts, m.name, whole) for m in facts.serving}
+    new = _newcomers(facts, EMPTY_ALL * whole.usual)
+    made = {m.name: _answers(facts, m.name, whole, new) for m in facts.serving}
     hit = [
         name for name, seen in made.items()
         if seen.fell(EMPTY, TOKENS)
         and lens.total(lens.focus, "e_ended", name) * lens.focus.seconds >= ENOUGH
     ]  # fmt: skip
     # All together are more than each alone; but while requests pile up only short answers end.
-    everywhere = facts.output.fell(EMPTY_ALL, TOKENS) and facts.stay.ratio < PILED
+    output = _without(facts, facts.output, ("output_sum", "output_n", facts.model), new)
+    everywhere = output.fell(EMPTY_ALL, TOKENS) and facts.stay.ratio < PILED
     if everywhere and len(hit) != 1:
         hit = [name for name, seen in made.items() if seen.ratio <= EMPTY_ALL]
     if not hit or (not everywhere and 2 * len(hit) > len(made)):
@@ -233,13 +236,47 @@ def _ceiling(facts: Facts, m: Machine) -> float:
     return most if still >= MOSTLY * len(found) else math.inf
 
 
-def _answers(facts: Facts, name: str, whole: Seen) -> Seen:
+def _answers(facts: Facts, name: str, whole: Seen, new: tuple[float, float]) -> Seen:
     """
     Tokens of a replica's answers beside those that all usually have: one that has just joined has
     ended only short ones, and has no usual of its own.
     """
     own = facts.lens.quotient("e_made", "e_ended", name)
+    own = _without(facts, own, ("e_made", "e_ended", name), new)
     return whole._replace(now=own.now, error=max(own.error, whole.error))
+
+
+def _newcomers(facts: Facts, short: float) -> tuple[float, float]:
+    """
+    Tokens and answers per second of tenants whom nobody knew, and whose answers have fewer tokens:
+    who asks for a word each second, to see whether we are there, cuts no answers of others.
+    """
+    lens, made, ended = facts.lens, 0.0, 0.0
+    for tenant in lens.names("t_ended"):
+        answers = lens.seen(partial(_ended, lens, tenant))
+        tokens = lens.total(lens.focus, "t_tokens", tenant, "output")
+        if answers.usual <= 0 < tokens < short * answers.now:
+            made, ended = made + tokens, ended + answers.now
+    return made, ended
+
+
+def _ended(lens: Lens, tenant: str, span: Span) -> float:
+    """A tenant's answers per second; before it came there were none."""
+    ended = lens.total(span, "t_ended", tenant, "completed")
+    return ended if known(ended) else 0.0
+
+
+def _without(
+    facts: Facts, seen: Seen, of: tuple[str, str, str | None], new: tuple[float, float]
+) -> Seen:
+    """The mean of one series over another, if all that is new is in it and set aside."""
+    lens, (above, below, label) = facts.lens, of
+    if not new[1]:
+        return seen
+    answers = lens.total(lens.focus, below, label) - new[1]
+    tokens = lens.total(lens.focus, above, label) - new[0]
+    enough = answers * lens.focus.seconds >= ENOUGH
+    return seen._replace(now=tokens / answers if enough else NAN)
 
 
 def _left(facts: Facts, name: str) -> bool:

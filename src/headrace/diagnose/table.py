@@ -111,7 +111,8 @@ TABLE = (
         " same GPU.",
         always=True),
     Row("empty-answers",
-        "answers of a replica have 0.55 times the usual tokens, or all of them 0.65 times",
+        "answers of a replica have 0.55 times the usual tokens, or all of them 0.65 times, without"
+        " those of new tenants who ask for less",
         engines.empty,
         "Ask the replica directly; look at its chat template, its stop tokens, its weights.",
         always=True),
