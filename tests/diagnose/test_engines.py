@@ -15,19 +15,24 @@ USUAL = {
 
 
 def asked(
-    now: Mapping[str, Mapping[str, float]], *, gone: float = 0.0, watched: float = 0.0
+    now: Mapping[str, Mapping[str, float]],
+    *,
+    gone: float = 0.0,
+    watched: float = 0.0,
+    joined: str = "",
 ) -> Diagnosis:
     """
     Four replicas that answer a request a second each; ``now`` says what is other in the last minute
     at which of them, ``gone`` which share of clients gives up since, ``watched`` how many answers
-    of one token somebody new gets from each replica every second.
+    of one token somebody new gets from each replica every second, ``joined`` who joined then.
     """
     history = History()
     counts = {(key, name): 0.0 for key in KEYS for name in REPLICAS}
     for step in range(STEPS):
         gauges: dict[tuple[str, tuple[str, ...]], float] = {}
         live = 0.0
-        for name in REPLICAS:
+        there = [name for name in REPLICAS if name != joined or step >= CHANGE]
+        for name in there:
             state = {**USUAL, **(now.get(name, {}) if step >= CHANGE else {})}
             live += state["ready"]
             for key, value in growth(state).items():
@@ -50,7 +55,7 @@ def asked(
         history.add(
             1000.0 + 5.0 * step,
             {
-                **gauges, **{(key, (name,)): value for (key, name), value in counts.items()},
+                **gauges, **{(key, (name,)): counts[key, name] for key in KEYS for name in there},
                 ("ended", ("m", "completed")): total,
                 ("t_ended", ("watchdog", "completed")): words,
                 ("t_tokens", ("watchdog", "output")): words,
@@ -138,6 +143,15 @@ def test_slow_prefill_of_one_is_its_own() -> None:
     found = asked({"c": {"prefill_s": 0.4, "first_s": 0.6}}).finding
 
     assert ("slow-replica", ("c",)) == (found.name, found.replicas)
+
+
+def test_slow_prefill_of_a_new_one() -> None:
+    """One that joined and computes prompts far slower is a bad rollout; an equal one is none."""
+    found = asked({"d": {"prefill_s": 0.8, "first_s": 0.9}}, joined="d").finding
+
+    assert ("bad-rollout", "prefill", ("d",)) == (found.name, found.phase, found.replicas)
+    assert "8.0 times" in found.summary
+    assert "nothing" == asked({}, joined="d").finding.name
 
 
 def test_adapters_without_a_place() -> None:

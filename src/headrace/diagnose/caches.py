@@ -5,7 +5,7 @@ The rows of the decision table about KV and prefix caches: full, or finding less
 import math
 
 from headrace.diagnose.facts import Facts
-from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, verb
+from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, rollout, verb
 from headrace.diagnose.lens import Span
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
@@ -95,18 +95,17 @@ def unwarmed(facts: Facts) -> Verdict:
     if not found or not old:
         return "replicas that joined lately find as much in their caches as others did"
     names = tuple(m.name for m in found)
-    return Finding(
-        "bad-rollout", "What was rolled out is worse than what it replaced",
-        f"{listed(names)}, which joined lately, {verb(names, 'computes', 'compute')} prompts again"
-        f" and again: {min(m.hits.now for m in found):.0%} are found in the cache, usually"
-        f" {facts.hits.usual:.0%}.",
-        phase="prefill", replicas=names,
-        evidence=tuple(
-            fact(f"prompt tokens found at {m.name}", facts.hits._replace(now=m.hits.now), "share",
-                 f"{rate('e_hits', replica=m.name)} / {rate('e_queries', replica=m.name)}")
-            for m in found
-        ),
-    )  # fmt: skip
+    evidence = [
+        fact(f"prompt tokens found at {m.name}", facts.hits._replace(now=m.hits.now), "share",
+             f"{rate('e_hits', replica=m.name)} / {rate('e_queries', replica=m.name)}")
+        for m in found
+    ]  # fmt: skip
+    least = min(m.hits.now for m in found)
+    how = (
+        f"{verb(names, 'computes', 'compute')} prompts again and again: {least:.0%} are found in"
+        f" the cache, usually {facts.hits.usual:.0%}"
+    )
+    return rollout(names, evidence, how, "prefill")
 
 
 def pressed(m: Machine, facts: Facts) -> bool:

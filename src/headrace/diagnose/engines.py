@@ -8,7 +8,17 @@ from functools import partial
 from statistics import median
 
 from headrace.diagnose.facts import GONE, SHARE, Facts
-from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, mean, rate
+from headrace.diagnose.finding import (
+    Evidence,
+    Finding,
+    Verdict,
+    fact,
+    listed,
+    mean,
+    rate,
+    rollout,
+    verb,
+)
 from headrace.diagnose.lens import LEAST_STEPS, NAN, Lens, Seen, Span, steps
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
@@ -19,11 +29,12 @@ TOKENS = 10.0  # that an answer has less
 PILED = 1.1  # times as long as usual do requests run: they pile up
 PREFILL = 1.8  # times as long for a token of a prompt
 PREFILL_ONE = 2.0  # the same of one replica, beside its peers
+PREFILL_NEW, PREFILL_FAR = 3.0, 6.0  # of one that has no usual of its own; told by a few prompts
 PREFILL_S = 0.05  # longer to a first token
 QUEUED = 1.0  # more requests that wait at an engine
 ROOMY = 0.8  # share of a KV cache in use, below which there is room
 STILL, MOSTLY = 0.05, 0.75  # a number that moves by so little, in so many steps, is a limit
-ENOUGH = 8.0  # answers in the focus, from which on their mean says something
+ENOUGH, FEW = 8.0, 3.0  # in the focus, from which on their mean says something, or what is far off
 LOST = 0.3  # of the fleet
 CROWDED = 1.4  # times as many requests at each replica that is left
 
@@ -96,17 +107,29 @@ def prefill(facts: Facts) -> Verdict:
     )  # fmt: skip
 
 
-def late(facts: Facts) -> list[Machine]:
-    """Replicas whose prompts take far longer than those of their peers, each by its own usual."""
-    if facts.changed or len(facts.serving) < 2:
-        return []
-    ratios = {m.name: m.prefill.ratio for m in facts.serving}
-    usual = sorted(ratios.values())[: (len(ratios) + 1) // 2]
-    return [
-        m for m in facts.serving
-        if m.prefill.rose(PREFILL_ONE, 0.0) and m.engine.more >= 2 * PREFILL_S
-        and ratios[m.name] >= PREFILL_ONE * max(1.0, median(usual))
+def late(facts: Facts) -> Verdict:
+    """The prompts of some take far longer than those of their peers; tokens need not."""
+    found = _late(facts)
+    if not found:
+        return "no replica is slower than its peers"
+    names = tuple(m.name for m in found)
+    evidence = [
+        fact(f"seconds for a token of a prompt at {m.name}", m.prefill, "s",
+             f"{rate('e_prefill_sum', replica=m.name)} / ({rate('e_prompt', replica=m.name)}"
+             f" - {rate('e_hits', replica=m.name)})") for m in found
     ]  # fmt: skip
+    others = [m.prefill.now for m in facts.serving if m not in found and m.prefill.now > 0]
+    usual = [m.prefill.usual for m in facts.serving if m.prefill.usual > 0]
+    times = max(m.prefill.now for m in found) / median(others or usual)
+    if all(m.new for m in found) and not all(m.new for m in facts.serving):
+        how = f"take {times:.1f} times as long per token of a prompt as older ones"
+        return rollout(names, evidence, how, "prefill")
+    return Finding(
+        "slow-replica", "A replica is slower than its peers",
+        f"{listed(names)} {verb(names, 'takes', 'take')} {times:.1f} times as long per token of a"
+        " prompt as the others.",
+        phase="prefill", replicas=names, evidence=tuple(evidence),
+    )  # fmt: skip
 
 
 def adapters(facts: Facts) -> Verdict:
@@ -234,6 +257,31 @@ def _ceiling(facts: Facts, m: Machine) -> float:
     most = max(found)
     still = sum(value >= most - max(0.5, STILL * most) for value in found)
     return most if still >= MOSTLY * len(found) else math.inf
+
+
+def _late(facts: Facts) -> list[Machine]:
+    """Those, each by its own usual; one that has joined lately by that of older ones."""
+    if facts.changed or len(facts.serving) < 2:
+        return []
+    ratios = {m.name: m.prefill.ratio for m in facts.serving}
+    least = PREFILL_ONE * max(1.0, median(sorted(ratios.values())[: (len(ratios) + 1) // 2]))
+    found = [
+        m for m in facts.serving
+        if m.prefill.rose(PREFILL_ONE, 0.0) and m.engine.more >= 2 * PREFILL_S
+        and ratios[m.name] >= least
+    ]  # fmt: skip
+    old = [m for m in facts.serving if m.prefill.usual > 0 and known(m.engine.usual)]
+    if not old:
+        return found
+    usual = median([m.prefill.usual for m in old])
+    begun = median([m.engine.usual for m in old]) + 2 * PREFILL_S
+    for m in facts.serving:
+        first = facts.lens.total(facts.lens.focus, "e_first_n", m.name) * facts.lens.focus.seconds
+        far = m.prefill.now >= PREFILL_FAR * usual and first >= FEW  # routing spares what is slow
+        slow = far or (m.prefill.now >= PREFILL_NEW * usual and first >= ENOUGH)
+        if m.new and slow and m not in found and m.engine.now >= begun:
+            found.append(m)
+    return found
 
 
 def _answers(facts: Facts, name: str, whole: Seen, new: tuple[float, float]) -> Seen:

@@ -77,6 +77,17 @@ def fact(text: str, seen: Seen, unit: str, promql: str) -> Evidence:
     return Evidence(text, _known(seen.now), _known(seen.usual), unit, promql)
 
 
+def rollout(
+    names: Sequence[str], evidence: Sequence[Evidence], how: str, phase: str = "decode"
+) -> Finding:
+    """What is told of replicas that joined lately, where older ones are well."""
+    return Finding(
+        "bad-rollout", "What was rolled out is worse than what it replaced",
+        f"{listed(names)}, which joined lately, {how}.",
+        phase=phase, replicas=tuple(names), evidence=tuple(evidence),
+    )  # fmt: skip
+
+
 def rate(name: str, **labels: str) -> str:
     """The query of a series."""
     return TABLE[name].promql(**labels)

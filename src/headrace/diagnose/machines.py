@@ -12,7 +12,7 @@ from statistics import median
 from headrace.diagnose import caches, engines
 from headrace.diagnose.demand import CROWD
 from headrace.diagnose.facts import SHARE, WEAK, Facts
-from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, verb
+from headrace.diagnose.finding import Evidence, Finding, Verdict, fact, listed, rate, rollout, verb
 from headrace.diagnose.lens import NAN, SURE, Seen, Span
 from headrace.diagnose.replica import Machine
 from headrace.diagnose.snapshot import known
@@ -123,7 +123,7 @@ def failing(facts: Facts) -> Verdict:
              f"{rate('ended', outcome=BROKEN)} / {rate('ended')}"),
     )  # fmt: skip
     if new and len(new) == len(bad) and old:
-        return _rollout(names, evidence, "fail requests, those that were there before do not")
+        return rollout(names, evidence, "fail requests, those that were there before do not")
     where = "every replica" if len(bad) >= len(facts.serving) > 1 else listed(names)
     return Finding(
         "upstream-errors", "Replicas fail requests",
@@ -144,9 +144,9 @@ def slow(facts: Facts) -> Verdict:
         m
         for m in facts.serving
         if (_worse(m, facts) if _unknown(m) else _certain(m, facts) or _lags(m, facts, bounds))
-    ] or engines.late(facts)
+    ]
     if not laggards:
-        return "no replica is slower than its peers"
+        return engines.late(facts)
     if 2 * usual < len(excess) and not all(m.new for m in laggards):
         return "most replicas are slower, not some"
     names = tuple(m.name for m in laggards)
@@ -162,7 +162,7 @@ def slow(facts: Facts) -> Verdict:
         )
     new = [m for m in laggards if m.new]
     if len(new) == len(laggards) and any(not m.new for m in facts.serving):
-        return _rollout(
+        return rollout(
             names, tuple(evidence), "take longer per token than those that were there before"
         )
     return Finding(
@@ -256,14 +256,6 @@ def _slowed(facts: Facts, slower: Sequence[Machine], load: float) -> Finding:
         f"Engines take {median([m.pace.ratio for m in slower]):.1f} times as long per token, with"
         f" {load:.1f} times the usual batch"
         + (": more than that explains." if facts.weak else " and no more demand."),
-        phase="decode", replicas=names, evidence=evidence,
-    )  # fmt: skip
-
-
-def _rollout(names: tuple[str, ...], evidence: tuple[Evidence, ...], how: str) -> Finding:
-    return Finding(
-        "bad-rollout", "What was rolled out is worse than what it replaced",
-        f"{listed(names)}, which joined lately, {how}.",
         phase="decode", replicas=names, evidence=evidence,
     )  # fmt: skip
 

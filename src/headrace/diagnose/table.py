@@ -105,7 +105,8 @@ TABLE = (
         always=True),
     Row("slow-replica",
         "its time per token is 1.35 times that of its peers, each by what its work explains, five"
-        " times as far as chance takes any of them, and its clients felt it",
+        " times as far as chance takes any of them, and its clients felt it; or a"
+        " token of a prompt takes twice as long there alone",
         machines.slow,
         "Drain it and look at its GPU: clocks, temperature, power cap, a neighbour on the"
         " same GPU.",
