@@ -194,6 +194,6 @@ CONTROLS = (
     Control("a fifth more", shape=_step),
     Control("unequal GPUs", happen=_mixed),
     Control("slow networks", happen=_phones),
-    Control("somebody watches", happen=_probes, held=True),
-    Control("a faster machine", shape=_quiet, happen=_better, held=True),
+    Control("somebody watches", happen=_probes),
+    Control("a faster machine", shape=_quiet, happen=_better),
 )

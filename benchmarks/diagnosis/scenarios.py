@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.diagnosis import faults, mishaps, sealed, troubles
+from benchmarks.diagnosis import faults, mishaps, sealed, setbacks, troubles
 from benchmarks.diagnosis.world import World
 from headrace.engines.sim.presets import PRESETS
 from headrace.simulate.synthetic import GENERATORS
@@ -382,16 +382,16 @@ SCENARIOS = (
     Scenario("each sent twice", ("capacity",), mishaps.sent_twice),
     Scenario("a guard stutters", ("guard-slow",), mishaps.stuttering_guard),
     Scenario("a busy host", ("slow-replica",), mishaps.busy_host),
+    Scenario("half of the fleet drained", ("capacity", "discovery-loss"), setbacks.drained),
+    Scenario("a night's work by day", ("noisy-tenant",), setbacks.batch_job),
+    Scenario("all hosts stutter", ("slow-fleet",), setbacks.stuttering_hosts),
+    Scenario("another region's traffic", ("capacity",), setbacks.region),
+    Scenario("a line fills up", ("network-latency",), setbacks.filling_line),
+    Scenario("longer instructions", ("long-prompts", "cache-loss"), setbacks.instructions),
+    Scenario("rollout with slow prompts", ("bad-rollout", "slow-replica"), setbacks.slow_prompts),
+    Scenario("one application gives up", ("client-aborts",), setbacks.impatient_tenant),
     # --- held out
-    Scenario("half of the fleet drained", ("capacity", "discovery-loss"), sealed.drained,
-             held=True),
-    Scenario("a night's work by day", ("noisy-tenant",), sealed.batch_job, held=True),
-    Scenario("all hosts stutter", ("slow-fleet",), sealed.stuttering_hosts, held=True),
-    Scenario("another region's traffic", ("capacity",), sealed.region, held=True),
-    Scenario("a line fills up", ("network-latency",), sealed.filling_line, held=True),
-    Scenario("longer instructions", ("long-prompts", "cache-loss"), sealed.instructions,
-             held=True),
-    Scenario("rollout with slow prompts", ("bad-rollout", "slow-replica"), sealed.slow_prompts,
-             held=True),
-    Scenario("one application gives up", ("client-aborts",), sealed.impatient_tenant, held=True),
+    Scenario("a warm room", ("slow-fleet",), sealed.wearing_out, held=True),
+    Scenario("half far away", ("network-latency",), sealed.far_half, held=True),
+    Scenario("tools say more", ("long-prompts",), sealed.chatty_tools, held=True),
 )  # fmt: skip
