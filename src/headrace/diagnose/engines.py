@@ -80,12 +80,11 @@ def prefill(facts: Facts) -> Verdict:
     """Prompts take longer to compute everywhere, tokens do not, beyond what waits for prompts."""
     if facts.changed:
         return "engines have other prompts than usual, or more of them"
-    costs = {m.name: m.prefill for m in facts.serving}
-    slower = [m for m in facts.serving if costs[m.name].rose(PREFILL, 0.0)]
+    slower = [m for m in facts.serving if m.prefill.rose(PREFILL, 0.0)]
     felt = [m for m in slower if m.engine.more >= PREFILL_S]
     if not felt or 2 * len(slower) <= len(facts.serving):
         return "most engines compute prompts as fast as usual"
-    times = median([costs[m.name].ratio for m in slower])
+    times = median([m.prefill.ratio for m in slower])
     decode = median([decoding(facts, m.name).ratio for m in slower])
     if times < 1.5 * decode:
         return "tokens take as much longer as prompts: it is not prefill alone"
@@ -93,9 +92,7 @@ def prefill(facts: Facts) -> Verdict:
     evidence: list[Evidence] = []
     for m in slower:
         evidence += [
-            fact(f"seconds for a token of a prompt at {m.name}", costs[m.name], "s",
-                 f"{rate('e_prefill_sum', replica=m.name)} / ({rate('e_prompt', replica=m.name)}"
-                 f" - {rate('e_hits', replica=m.name)})"),
+            _per_prompt_token(m),
             fact(f"first token of {m.name}", m.engine, "s",
                  f"{rate('e_first_sum', replica=m.name)} / {rate('e_first_n', replica=m.name)}"),
         ]  # fmt: skip
@@ -113,11 +110,7 @@ def late(facts: Facts) -> Verdict:
     if not found:
         return "no replica is slower than its peers"
     names = tuple(m.name for m in found)
-    evidence = [
-        fact(f"seconds for a token of a prompt at {m.name}", m.prefill, "s",
-             f"{rate('e_prefill_sum', replica=m.name)} / ({rate('e_prompt', replica=m.name)}"
-             f" - {rate('e_hits', replica=m.name)})") for m in found
-    ]  # fmt: skip
+    evidence = [_per_prompt_token(m) for m in found]
     others = [m.prefill.now for m in facts.serving if m not in found and m.prefill.now > 0]
     usual = [m.prefill.usual for m in facts.serving if m.prefill.usual > 0]
     times = max(m.prefill.now for m in found) / median(others or usual)
@@ -259,8 +252,19 @@ def _ceiling(facts: Facts, m: Machine) -> float:
     return most if still >= MOSTLY * len(found) else math.inf
 
 
+def _per_prompt_token(m: Machine) -> Evidence:
+    return fact(
+        f"seconds for a token of a prompt at {m.name}", m.prefill, "s",
+        f"{rate('e_prefill_sum', replica=m.name)} / ({rate('e_prompt', replica=m.name)}"
+        f" - {rate('e_hits', replica=m.name)})",
+    )  # fmt: skip
+
+
 def _late(facts: Facts) -> list[Machine]:
-    """Those, each by its own usual; one that has joined lately by that of older ones."""
+    """
+    Replicas whose prompts take far longer than those of their peers, each by its own usual; one
+    that has joined lately by that of older ones.
+    """
     if facts.changed or len(facts.serving) < 2:
         return []
     ratios = {m.name: m.prefill.ratio for m in facts.serving}

@@ -1,18 +1,18 @@
 """faults.py: what fails within the admin API is answered in its one shape, and told."""
 
 import httpx2
+import pytest
 from fastapi import APIRouter
 
 from headrace.config.fleet import Admin
 from headrace.config.schema import Config
-from headrace.gateway.admin.api import build
-from headrace.gateway.admin.faults import Faults
+from headrace.gateway.admin.parts import assemble
 from headrace.gateway.app import Gateway
 from tests.admission.rig import Log
 
 
-async def test_a_fault_is_answered_and_told() -> None:
-    """A route that raises gives a 500 in the errors' shape; the log says where, not what."""
+async def test_a_fault_is_answered_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route that raises gives a 500 of the whole API in the errors' shape; the log says where, not what."""
     router = APIRouter()
 
     @router.get("/admin/broken/{name}")
@@ -20,8 +20,9 @@ async def test_a_fault_is_answered_and_told() -> None:
         raise ValueError(name)
 
     log, gateway = Log(), Gateway(Config())
-    app = build(gateway.fleet, gateway.keeper, Admin(), gateway.floor, router)
-    app.middleware("http")(Faults(log))
+    monkeypatch.setattr(gateway, "log", log)
+    app = assemble(gateway, Admin())
+    app.include_router(router)
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1:8001"
     ) as client:
