@@ -12,7 +12,7 @@ from tests.admission.rig import Log
 
 
 async def test_a_fault_is_answered_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A route that raises gives a 500 of the whole API in the errors' shape; the log says where, not what."""
+    """A route that raises gives a 500 in the errors' shape; the log says where, not what."""
     router = APIRouter()
 
     @router.get("/admin/broken/{name}")
